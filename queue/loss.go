@@ -1,0 +1,70 @@
+package queue
+
+import "sync"
+
+// aftermath is what a call has to tell others once the lock is released.
+type aftermath struct {
+	losses []Loss
+	freed  [][]byte
+}
+
+// maxAftermath bounds the memory that an aftermath keeps for its next use, in entries.
+const maxAftermath = 1024
+
+var aftermaths = sync.Pool{New: func() any { return new(aftermath) }}
+
+// loseArrivalLocked loses a message that was never stored.
+func (q *Queue) loseArrivalLocked(ch *channel, m *Message, reason Reason) {
+	q.mu.received++
+	q.loseLocked(ch, m, reason)
+}
+
+// loseLocked counts a lost message. The caller, who knows its position in the channel, adds it to a gap. ch may be nil.
+func (q *Queue) loseLocked(ch *channel, m *Message, reason Reason) {
+	q.mu.lost[reason]++
+	if ch != nil {
+		ch.lost++
+	}
+	if q.mu.after == nil {
+		q.mu.after = aftermaths.Get().(*aftermath)
+	}
+	q.mu.after.add(m, reason)
+}
+
+func (a *aftermath) add(m *Message, reason Reason) {
+	if m.Data != nil {
+		a.freed = append(a.freed, m.Data)
+	}
+	loss := Loss{Channel: m.Channel, From: m.From, Reason: reason}
+	if last := len(a.losses) - 1; last >= 0 {
+		previous := loss
+		previous.Count = a.losses[last].Count
+		if a.losses[last] == previous {
+			a.losses[last].Count++
+			return
+		}
+	}
+	loss.Count = 1
+	a.losses = append(a.losses, loss)
+}
+
+// report runs without the lock.
+func (a *aftermath) report(o *Options) {
+	if o.Lost != nil {
+		for _, loss := range a.losses {
+			o.Lost(loss)
+		}
+	}
+	if o.Free != nil {
+		for _, data := range a.freed {
+			o.Free(data)
+		}
+	}
+	if max(cap(a.freed), cap(a.losses)) > maxAftermath {
+		return
+	}
+	clear(a.losses)
+	clear(a.freed)
+	a.losses, a.freed = a.losses[:0], a.freed[:0]
+	aftermaths.Put(a)
+}

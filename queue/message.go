@@ -1,0 +1,38 @@
+package queue
+
+import "errors"
+
+// Message is one received message. The queue owns Data until it hands the message over or frees it. The bounds count
+// len(Data), so a Data that is a small part of a large array holds more memory than is counted.
+type Message struct {
+	From, Channel, Protocol string
+	Data                    []byte
+	// Gap is set on hand-over: messages lost on this channel right before this one.
+	Gap uint64
+}
+
+// Reason says why a message was lost, in the words of SPEC GEN-02.
+type Reason string
+
+const (
+	QueueFull       Reason = "queue_full"
+	TooManyChannels Reason = "too_many_channels"
+	ByteBudget      Reason = "byte_budget"
+	NodeClosed      Reason = "node_closed"
+)
+
+// Loss is Count messages of one peer on one channel, lost for one reason within one call.
+type Loss struct {
+	Channel, From string
+	Reason        Reason
+	Count         uint64
+}
+
+var (
+	// ErrFull: at least one message found no room; it is dropped, counted and freed.
+	ErrFull = errors.New("queue: no room for a received message, it was dropped; take messages faster, raise the limits or choose another policy")
+	// ErrClosed: the queue is closed; messages given to it are counted as NodeClosed and freed.
+	ErrClosed = errors.New("queue: closed, nothing can be put or received any more")
+	// ErrInterrupted: Interrupt ended this Receive; waiting messages stay.
+	ErrInterrupted = errors.New("queue: receive was interrupted, call it again to go on")
+)
