@@ -1,0 +1,81 @@
+package node
+
+import (
+	"slices"
+	"strings"
+)
+
+// contradiction is a pair of settings that cannot both be meant.
+type contradiction struct {
+	path   string
+	holds  func(Config) bool
+	advice string
+}
+
+// contradictions holds those of P2P-09 and the same idea for listen_addrs.
+var contradictions = []contradiction{
+	{"tls.domain", hasPartOfCertificate,
+		"tls.domain, tls.cert_path and tls.key_path belong together, give all three or none"},
+	{"tls.auto_tls", func(c Config) bool { return c.TLS.AutoTLS && c.TLS.Domain != "" },
+		"an automatic certificate brings its own domain, leave tls.domain out or set tls.auto_tls to false"},
+	{"tls.auto_tls", func(c Config) bool { return c.TLS.AutoTLS && !c.DHT.Enabled },
+		"an automatic certificate needs a reachable node, which dht.enabled finds out, set it to true"},
+	{"relay.enable_service", func(c Config) bool { return c.Relay.EnableService && !c.Relay.EnableClient },
+		"a relay needs relay.enable_client, set it to true"},
+	{"relay.enable_service", func(c Config) bool {
+		return c.Relay.EnableService && !c.DHT.Enabled && !c.Network.ForcePublic
+	}, "a relay must know that it is reachable, set dht.enabled or network.force_public to true"},
+	{"dht.keep", func(c Config) bool { return c.DHT.Keep && !c.DHT.Enabled },
+		"there is no DHT to keep, set dht.enabled to true or dht.keep to false"},
+	{"listen_addrs", func(c Config) bool { return !c.WebRTC.Enabled && c.listensOn("webrtc-direct") },
+		"it names webrtc-direct, set webrtc.enabled to true or remove that address"},
+	{"listen_addrs", func(c Config) bool { return !c.TLS.Enabled() && (c.listensOn("tls") || c.listensOn("wss")) },
+		"secure WebSocket needs a certificate, set tls.domain, tls.cert_path and tls.key_path, or tls.auto_tls"},
+	{"listen_ports", func(c Config) bool { return len(c.ListenPorts) > listenPorts },
+		"at most four ports: TCP, QUIC, WebTransport, WebRTC-direct"},
+}
+
+// idleSettings would have no effect beside another one. They are mistakes only if the host's own
+// text gives both: a defaults file speaks to nodes of many kinds.
+var idleSettings = []struct {
+	path, other string
+	holds       func(Config) bool
+	advice      string
+}{
+	{"relay.static_relays", "relay.enable_client", func(c Config) bool { return len(c.Relay.StaticRelays) > 0 && !c.Relay.EnableClient },
+		"relays are used only with relay.enable_client, set it to true or leave them out"},
+	{"dht.bootstrap_peers", "dht.enabled", func(c Config) bool { return len(c.DHT.BootstrapPeers) > 0 && !c.DHT.Enabled },
+		"bootstrap peers are used only with dht.enabled, set it to true or leave them out"},
+	{"listen_ports", "listen_addrs", func(c Config) bool { return len(c.ListenPorts) > 0 && len(c.ListenAddrs) > 0 },
+		"listen_addrs carries its own ports, give only one of the two"},
+}
+
+func (p *configParser) checkContradictions() {
+	for _, rule := range contradictions {
+		if rule.holds(p.config) {
+			p.problem(rule.path, "%s", rule.advice)
+		}
+	}
+	for _, rule := range idleSettings {
+		if p.given[rule.path] == fromText && p.given[rule.other] == fromText && rule.holds(p.config) {
+			p.problem(rule.path, "%s", rule.advice)
+		}
+	}
+}
+
+func hasPartOfCertificate(c Config) bool {
+	parts := []string{c.TLS.Domain, c.TLS.CertPath, c.TLS.KeyPath}
+	return slices.Contains(parts, "") && strings.Join(parts, "") != ""
+}
+
+// listensOn tells whether a full listen address uses the protocol.
+func (c Config) listensOn(protocol string) bool {
+	for _, addr := range c.ListenAddrs {
+		for _, component := range addr {
+			if component.Protocol().Name == protocol {
+				return true
+			}
+		}
+	}
+	return false
+}
