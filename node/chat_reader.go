@@ -1,0 +1,245 @@
+package node
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"peerbus/queue"
+)
+
+const (
+	chatReadBuffer = 64 << 10
+	// chatReadBatch is how many messages go into the receive queue under one lock.
+	chatReadBatch = 256
+	// chatIdleTimeout ends a chat stream without frames in either direction (GEN-06).
+	chatIdleTimeout = 5 * time.Minute
+	// frameStallTimeout ends a stream in the middle of a frame that makes no progress (P2P-15) ...
+	frameStallTimeout = 30 * time.Second
+	// ... and minFrameRate, in bytes per second, one that trickles.
+	minFrameRate = 16 << 10
+	// chatBlockTimeout is how long a full channel may hold up a chat stream, which carries the peer's other channels too.
+	// Peers of the existing network never give up writing; P2P-18 allows 30 s at most.
+	chatBlockTimeout = 20 * time.Second
+	// firstPayloadBuffer is what a claimed payload length gets before a byte of it has arrived, unless the stream has
+	// delivered more than that already: memory follows what a peer sent, not what it says.
+	firstPayloadBuffer = 1 << 20
+	// maxKnownChannels bounds the channel names that one stream remembers.
+	maxKnownChannels = 1024
+)
+
+var (
+	errBadFrame = errors.New("malformed frame")
+	errStalled  = errors.New("frame without progress")
+	errIdle     = errors.New("idle")
+)
+
+// verdict is what a channel name on this stream means: the loss reason of its frames, "" for good ones.
+type verdict struct{ channel, reason string }
+
+// chatReader decodes the frames of one stream.
+type chatReader struct {
+	link   *link
+	stream *chatStream
+	source *bufio.Reader
+	from   string
+
+	pending   []queue.Message
+	verdicts  map[string]verdict
+	delivered int64 // payload bytes received so far
+	midFrame  bool
+	frameEnd  time.Time // when the frame in progress must be complete
+}
+
+func newChatReader(l *link, stream *chatStream) *chatReader {
+	r := &chatReader{link: l, stream: stream, from: l.peer.String(), verdicts: map[string]verdict{}}
+	r.source = bufio.NewReaderSize(readerFunc(r.fill), chatReadBuffer)
+	return r
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// fill reads from the stream under the deadline that fits: idle between frames, progress within one. What was decoded goes
+// into the queue first, since the read may block.
+func (r *chatReader) fill(p []byte) (int, error) {
+	if err := r.handOver(); err != nil {
+		return 0, err
+	}
+	for {
+		deadline := time.Unix(0, r.stream.lastUse.Load()).Add(chatIdleTimeout)
+		if r.midFrame {
+			deadline = time.Now().Add(frameStallTimeout)
+			if !r.frameEnd.IsZero() && r.frameEnd.Before(deadline) {
+				deadline = r.frameEnd
+			}
+		}
+		if err := r.stream.SetReadDeadline(deadline); err != nil {
+			return 0, err
+		}
+		n, err := r.stream.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if r.midFrame {
+			return 0, errStalled
+		}
+		if time.Since(time.Unix(0, r.stream.lastUse.Load())) >= chatIdleTimeout {
+			return 0, errIdle
+		}
+	}
+}
+
+// run decodes until the stream ends; io.EOF is the peer's orderly end.
+func (r *chatReader) run() error {
+	for {
+		err := r.frame()
+		if err == nil {
+			continue
+		}
+		if handErr := r.handOver(); handErr != nil {
+			return handErr
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errStalled) {
+			r.lost(lossBadFrame, "")
+		}
+		return err
+	}
+}
+
+func (r *chatReader) frame() error {
+	r.midFrame = r.source.Buffered() > 0
+	r.frameEnd = time.Time{}
+	header, err := r.source.Peek(frameTotalBytes)
+	if err != nil {
+		if err == io.EOF && len(header) > 0 {
+			return io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	total := int64(binary.BigEndian.Uint32(header))
+	if _, err := r.source.Discard(frameTotalBytes); err != nil || total == 0 {
+		return err
+	}
+	if total > int64(r.link.node.config.Limits.MessageBytes) {
+		r.lost(lossOversize, "")
+		return fmt.Errorf("%w: a frame of %d bytes, at most %d are taken", errBadFrame, total, r.link.node.config.Limits.MessageBytes)
+	}
+	r.midFrame = true
+	r.frameEnd = time.Now().Add(frameStallTimeout + time.Duration(total/minFrameRate)*time.Second)
+	return r.body(int(total))
+}
+
+func (r *chatReader) body(total int) error {
+	length, err := r.source.ReadByte()
+	if err != nil {
+		return unexpected(err)
+	}
+	size := total - frameChannelBytes - int(length)
+	if size < 0 {
+		r.lost(lossBadFrame, "")
+		return fmt.Errorf("%w: a total of %d bytes cannot hold a channel of %d", errBadFrame, total, length)
+	}
+	name, err := r.source.Peek(int(length))
+	if err != nil {
+		return unexpected(err)
+	}
+	channel, reason := r.judge(name)
+	if _, err := r.source.Discard(int(length)); err != nil {
+		return unexpected(err)
+	}
+	if reason != "" {
+		r.lost(reason, channel)
+		_, err := io.CopyN(io.Discard, r.source, int64(size))
+		return unexpected(err)
+	}
+	payload, err := r.payload(size)
+	if err != nil {
+		return unexpected(err)
+	}
+	r.delivered += int64(size)
+	r.stream.touch()
+	r.pending = append(r.pending, queue.Message{From: r.from, Channel: channel, Protocol: ChatProtocol, Data: payload})
+	if len(r.pending) >= chatReadBatch {
+		return r.handOver()
+	}
+	return nil
+}
+
+// judge answers the channel as a string and why the frame is refused, if it is: only the owner may send on a direct
+// channel, and only to its target.
+func (r *chatReader) judge(name []byte) (channel, reason string) {
+	if known, ok := r.verdicts[string(name)]; ok {
+		return known.channel, known.reason
+	}
+	channel = string(name)
+	parsed, err := parseChannel(channel)
+	switch {
+	case err != nil || parsed.topic:
+		reason = lossBadChannel
+	case parsed.owner != r.from || parsed.target != r.link.node.id:
+		reason = lossChannelSpoofed
+	}
+	if len(r.verdicts) < maxKnownChannels {
+		r.verdicts[channel] = verdict{channel, reason}
+	}
+	return channel, reason
+}
+
+// payload reads size bytes. The buffer grows with what arrives.
+func (r *chatReader) payload(size int) ([]byte, error) {
+	if size < LargePayload {
+		small := make([]byte, size)
+		_, err := io.ReadFull(r.source, small)
+		return small, err
+	}
+	memory := r.link.node.memory
+	buffer := memory.Get(min(size, int(max(firstPayloadBuffer, r.delivered))))
+	filled := 0
+	for {
+		n, err := io.ReadFull(r.source, buffer[filled:])
+		filled += n
+		if err != nil {
+			memory.Put(buffer)
+			return nil, err
+		}
+		if filled == size {
+			return buffer, nil
+		}
+		larger := memory.Get(min(size, 2*len(buffer)))
+		copy(larger, buffer)
+		memory.Put(buffer)
+		buffer = larger
+	}
+}
+
+// handOver puts the decoded messages into the receive queue, which blocks when a channel is full: the stream is then not
+// read, and flow control reaches the sender. The queue counts what it drops.
+func (r *chatReader) handOver() error {
+	if len(r.pending) == 0 {
+		return nil
+	}
+	err := r.link.node.queue.PutBatch(r.link.ctx, r.pending, chatBlockTimeout)
+	clear(r.pending)
+	r.pending = r.pending[:0]
+	if errors.Is(err, queue.ErrFull) {
+		return nil
+	}
+	return err
+}
+
+func (r *chatReader) lost(reason, channel string) {
+	r.link.node.losses.add(directionIn, reason, channel, r.from, 1)
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

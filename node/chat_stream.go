@@ -1,0 +1,141 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+)
+
+// chatStream is one chat stream of either direction. The link's lock guards written.
+type chatStream struct {
+	network.Stream
+	written bool          // we have put frames on it
+	lastUse atomic.Int64  // when the last frame of either direction passed, Unix nanoseconds
+	ended   chan struct{} // closed when its reader is done
+}
+
+func newChatStream(s network.Stream) *chatStream {
+	stream := &chatStream{Stream: s, ended: make(chan struct{})}
+	stream.touch()
+	return stream
+}
+
+func (s *chatStream) touch() { s.lastUse.Store(time.Now().UnixNano()) }
+
+// write puts frames on the stream and answers how many bytes the transport took.
+func (s *chatStream) write(frames []byte) (int, error) {
+	if err := s.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	n, err := s.Write(frames)
+	s.touch()
+	return n, err
+}
+
+// attach makes the link own a stream. The newest stream is the one that is written, except that a stream in use is not
+// left for another on the same connection: two peers that open at the same moment would otherwise change streams in the
+// middle of a channel, and the receiver could read the two in either order.
+func (l *link) attach(stream *chatStream) error {
+	l.state.Lock()
+	defer l.state.Unlock()
+	s := &l.state
+	switch {
+	case s.retired:
+		return errRetired
+	case len(s.streams) >= maxChatStreams:
+		return fmt.Errorf("%w: %s holds %d chat streams already", ErrRefused, l.peer, len(s.streams))
+	}
+	s.streams[stream] = struct{}{}
+	if s.current == nil || !s.current.written || s.current.Conn() != stream.Conn() {
+		s.current = stream
+	}
+	return nil
+}
+
+// detach forgets a stream whose reader has ended.
+func (l *link) detach(stream *chatStream) {
+	l.state.Lock()
+	defer l.state.Unlock()
+	delete(l.state.streams, stream)
+	if l.state.current == stream {
+		l.state.current = nil
+	}
+}
+
+// discard resets a stream that failed.
+func (l *link) discard(stream *chatStream) {
+	l.detach(stream)
+	_ = stream.Reset()
+}
+
+// endStreams half-closes every stream and waits for the peer to have read it: its own close is the sign.
+func (l *link) endStreams(ctx context.Context) {
+	l.state.Lock()
+	streams := slices.Collect(maps.Keys(l.state.streams))
+	l.state.current = nil
+	l.state.Unlock()
+	for _, stream := range streams {
+		_ = stream.CloseWrite()
+	}
+	for _, stream := range streams {
+		select {
+		case <-stream.ended:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// resetStreams ends what did not end by itself, a write in progress included.
+func (l *link) resetStreams() {
+	l.state.Lock()
+	streams := slices.Collect(maps.Keys(l.state.streams))
+	l.state.Unlock()
+	for _, stream := range streams {
+		_ = stream.Reset()
+	}
+}
+
+// acceptChat serves a chat stream that a peer opened.
+func (n *Node) acceptChat(raw network.Stream) {
+	stream := newChatStream(raw)
+	id := raw.Conn().RemotePeer()
+	for {
+		l := n.links.obtain(id)
+		if l == nil {
+			_ = raw.Reset()
+			return
+		}
+		switch err := l.attach(stream); err {
+		case nil:
+			n.peers.markApplication(id)
+			l.read(stream)
+			return
+		case errRetired:
+			continue
+		default:
+			n.log.Warn("chat stream refused", "peer", id, "reason", err)
+			_ = raw.Reset()
+			return
+		}
+	}
+}
+
+// read moves the frames of a stream into the receive queue until it ends. A peer's half-close ends it for writing too.
+func (l *link) read(stream *chatStream) {
+	defer close(stream.ended)
+	reader := newChatReader(l, stream)
+	err := reader.run()
+	l.detach(stream)
+	if err == io.EOF {
+		_ = stream.Close()
+		return
+	}
+	l.node.log.Debug("chat stream ended", "peer", l.peer, "reason", err)
+	_ = stream.Reset()
+}

@@ -1,0 +1,148 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	// ConnectTimeout bounds ConnectTo (GEN-06).
+	ConnectTimeout = 30 * time.Second
+	// MaxConnectAddresses bounds the addresses of one ConnectTo.
+	MaxConnectAddresses = 256
+	// disconnectDrainTimeout is how long Disconnect lets taken messages leave.
+	disconnectDrainTimeout = time.Second
+)
+
+// Connection is what Connect reached.
+type Connection struct {
+	ID    string
+	Addrs []string // the address actually dialled
+}
+
+// Connect dials the peer that the addresses name, until one answers or ctx ends. The first address must end in
+// /p2p/<id>; malformed later ones are skipped.
+func (n *Node) Connect(ctx context.Context, addresses []string) (Connection, error) {
+	info, err := parseTarget(addresses)
+	if err != nil {
+		return Connection{}, err
+	}
+	if info.ID == n.id {
+		return Connection{ID: n.id.String(), Addrs: []string{info.Addrs[0].String()}}, nil
+	}
+	ctx, cancel := n.bind(ctx)
+	defer cancel()
+	n.gate.admit(info.ID)
+	ctx = network.WithAllowLimitedConn(ctx, "connect")
+	if err := n.host.Connect(ctx, info); err != nil {
+		return Connection{}, n.connectError(ctx, info.ID, err)
+	}
+	if err := n.greet(ctx, info.ID); err != nil {
+		return Connection{}, err
+	}
+	return Connection{ID: info.ID.String(), Addrs: n.dialledAddress(info.ID)}, nil
+}
+
+func parseTarget(addresses []string) (peer.AddrInfo, error) {
+	switch {
+	case len(addresses) == 0:
+		return peer.AddrInfo{}, fmt.Errorf("%w: the list of addresses is empty", ErrArgument)
+	case len(addresses) > MaxConnectAddresses:
+		return peer.AddrInfo{}, fmt.Errorf("%w: %d addresses, at most %d are taken", ErrArgument, len(addresses), MaxConnectAddresses)
+	}
+	var info peer.AddrInfo
+	for i, text := range addresses {
+		addr, err := ma.NewMultiaddr(text)
+		if err != nil {
+			if i == 0 {
+				return info, fmt.Errorf("%w: the first address %q is no multiaddr: %v", ErrArgument, text, err)
+			}
+			continue
+		}
+		transport, id := peer.SplitAddr(addr)
+		switch {
+		case i == 0 && (id == "" || transport == nil):
+			return info, fmt.Errorf("%w: the first address %q must be a transport address that ends in /p2p/<peer id>", ErrArgument, text)
+		case i == 0:
+			info.ID = id
+		case id != "" && id != info.ID:
+			return info, fmt.Errorf("%w: address %q is of another peer than %s", ErrArgument, text, info.ID)
+		case transport == nil:
+			continue
+		}
+		info.Addrs = append(info.Addrs, transport)
+	}
+	return info, nil
+}
+
+// bind makes ctx end also when the node closes.
+func (n *Node) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	bound, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(n.ctx, func() { cancel(ErrClosed) })
+	return bound, func() { stop(); cancel(nil) }
+}
+
+func (n *Node) connectError(ctx context.Context, id peer.ID, err error) error {
+	if ctx.Err() != nil {
+		return contextError(ctx, "connecting to "+id.String()+"; last failure: "+err.Error())
+	}
+	return fmt.Errorf("%w: connecting to %s: %v", dialFailure(err), id, err)
+}
+
+// dialFailure classifies what libp2p says of a failed dial or stream.
+func dialFailure(err error) error {
+	switch {
+	case errors.Is(err, swarm.ErrNoAddresses), errors.Is(err, network.ErrNoConn):
+		return ErrNotConnected
+	case errors.Is(err, network.ErrResourceLimitExceeded), errors.Is(err, swarm.ErrGaterDisallowedConnection):
+		return ErrRefused
+	case errors.Is(err, swarm.ErrSwarmClosed):
+		return ErrClosed
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, swarm.ErrDialTimeout):
+		return ErrTimeout
+	}
+	return ErrUnreachable
+}
+
+// dialledAddress is the remote address of the newest connection to the peer, a relayed one cut at /p2p-circuit.
+func (n *Node) dialledAddress(id peer.ID) []string {
+	connections := n.host.Network().ConnsToPeer(id)
+	if len(connections) == 0 {
+		return []string{}
+	}
+	best := connections[0]
+	for _, c := range connections[1:] {
+		if isRelayed(best.RemoteMultiaddr()) && !isRelayed(c.RemoteMultiaddr()) {
+			best = c
+		}
+	}
+	bare, _ := peer.SplitAddr(best.RemoteMultiaddr())
+	return []string{bare.String()}
+}
+
+// Disconnect ends every connection to the peer and forgets it. Messages that were taken get disconnectDrainTimeout to
+// leave. The peer's own dials are refused for a moment, so that the disconnection lasts.
+func (n *Node) Disconnect(id peer.ID) error {
+	if id == n.id {
+		return nil
+	}
+	n.gate.refuse(id)
+	if l := n.links.find(id); l != nil {
+		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, disconnectDrainTimeout)
+	}
+	n.peers.forget(id)
+	err := n.host.Network().ClosePeer(id)
+	n.host.Peerstore().RemovePeer(id)
+	n.host.Peerstore().ClearAddrs(id)
+	if err != nil {
+		return fmt.Errorf("%w: closing the connections to %s: %v", ErrInternal, id, err)
+	}
+	return nil
+}

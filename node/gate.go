@@ -1,0 +1,66 @@
+package node
+
+import (
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// redialRefusal is how long a peer that we disconnected may not come back by itself (P2P-13): peers of the existing network
+// redial within 0.1 s.
+const redialRefusal = time.Second
+
+// gate is the connection gater.
+type gate struct {
+	state struct {
+		sync.Mutex
+		refusedUntil map[peer.ID]time.Time
+	}
+}
+
+func newGate() *gate {
+	g := &gate{}
+	g.state.refusedUntil = map[peer.ID]time.Time{}
+	return g
+}
+
+// refuse keeps the peer's own dials out for redialRefusal.
+func (g *gate) refuse(id peer.ID) {
+	g.state.Lock()
+	defer g.state.Unlock()
+	now := time.Now()
+	for other, until := range g.state.refusedUntil {
+		if now.After(until) {
+			delete(g.state.refusedUntil, other)
+		}
+	}
+	g.state.refusedUntil[id] = now.Add(redialRefusal)
+}
+
+// admit ends a refusal: the program asks for the peer again.
+func (g *gate) admit(id peer.ID) {
+	g.state.Lock()
+	defer g.state.Unlock()
+	delete(g.state.refusedUntil, id)
+}
+
+func (g *gate) refused(id peer.ID) bool {
+	g.state.Lock()
+	defer g.state.Unlock()
+	until, known := g.state.refusedUntil[id]
+	return known && time.Now().Before(until)
+}
+
+func (g *gate) InterceptPeerDial(peer.ID) bool               { return true }
+func (g *gate) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
+func (g *gate) InterceptAccept(network.ConnMultiaddrs) bool  { return true }
+
+func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
+	return direction == network.DirOutbound || !g.refused(id)
+}
+
+func (g *gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// HelloProtocol tells a peer that a program, not the library by itself, asked for the connection (CHASKI-11). The dialler
+// writes a hello, the other side answers with its own; each is a u32 big endian length and that much JSON. Fields that a
+// reader does not know are ignored.
+const HelloProtocol = "/peerbus/hello/1.0.0"
+
+const (
+	helloTimeout  = 10 * time.Second
+	maxHelloBytes = 16 << 10
+)
+
+type hello struct {
+	Agent string `json:"agent"`
+}
+
+func (n *Node) ownHello() hello { return hello{Agent: "peerbus/" + n.version} }
+
+// greet makes a connection that the program asked for visible on both sides. Peers that speak only chat are listed without
+// it; peers that speak neither are infrastructure and stay unlisted.
+func (n *Node) greet(ctx context.Context, id peer.ID) error {
+	spoken, err := n.host.Peerstore().SupportsProtocols(id, HelloProtocol, ChatProtocol)
+	if err != nil {
+		return fmt.Errorf("%w: looking up the protocols of %s: %v", ErrInternal, id, err)
+	}
+	switch {
+	case slices.Contains(spoken, HelloProtocol):
+		return n.exchangeHello(ctx, id)
+	case slices.Contains(spoken, ChatProtocol):
+		n.peers.markApplication(id)
+	}
+	return nil
+}
+
+func (n *Node) exchangeHello(ctx context.Context, id peer.ID) error {
+	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "hello"), helloTimeout)
+	defer cancel()
+	s, err := n.host.NewStream(ctx, id, HelloProtocol)
+	if err != nil {
+		return fmt.Errorf("%w: opening the hello stream to %s: %v", ErrPeerClosed, id, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
+	defer stop()
+	if err := writeHello(s, n.ownHello()); err != nil {
+		_ = s.Reset()
+		return fmt.Errorf("%w: sending hello to %s: %v", ErrPeerClosed, id, err)
+	}
+	if _, err := readHello(s); err != nil {
+		_ = s.Reset()
+		return fmt.Errorf("%w: %s did not answer hello: %v", ErrPeerClosed, id, err)
+	}
+	n.peers.markApplication(id)
+	_ = s.Close()
+	return nil
+}
+
+func (n *Node) acceptHello(s network.Stream) {
+	id := s.Conn().RemotePeer()
+	if err := s.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		_ = s.Reset()
+		return
+	}
+	if _, err := readHello(s); err != nil {
+		n.log.Warn("hello refused", "peer", id, "reason", err)
+		_ = s.Reset()
+		return
+	}
+	n.peers.markApplication(id)
+	if err := writeHello(s, n.ownHello()); err != nil {
+		_ = s.Reset()
+		return
+	}
+	_ = s.Close()
+}
+
+func writeHello(w io.Writer, h hello) error {
+	body, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
+	return err
+}
+
+func readHello(r io.Reader) (hello, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return hello{}, err
+	}
+	size := binary.BigEndian.Uint32(length[:])
+	if size > maxHelloBytes {
+		return hello{}, fmt.Errorf("a hello of %d bytes, at most %d are taken", size, maxHelloBytes)
+	}
+	body := make([]byte, size)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return hello{}, err
+	}
+	var h hello
+	if err := json.Unmarshal(body, &h); err != nil {
+		return hello{}, fmt.Errorf("a hello that is no JSON object: %w", err)
+	}
+	return h, nil
+}

@@ -1,0 +1,179 @@
+package node
+
+import (
+	"fmt"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	connmgr "github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	libp2pwebrtc "github.com/libp2p/go-libp2p/p2p/transport/webrtc"
+	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
+	webtransport "github.com/libp2p/go-libp2p/p2p/transport/webtransport"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multiaddr/net"
+)
+
+// newHost builds the libp2p host. It does not listen yet.
+func (n *Node) newHost(key crypto.PrivKey) (host.Host, error) {
+	if err := n.checkSupported(); err != nil {
+		return nil, err
+	}
+	resources, err := n.newResourceManager()
+	if err != nil {
+		return nil, err
+	}
+	// The table of P2P-32 refuses above its limit; the connection manager would close connections that are in use.
+	connections, err := connmgr.NewConnManager(n.config.Limits.Connections, n.config.Limits.Connections)
+	if err != nil {
+		return nil, fmt.Errorf("%w: connection manager: %v", ErrInternal, err)
+	}
+	options := []libp2p.Option{
+		libp2p.Identity(key),
+		libp2p.UserAgent("peerbus/" + n.version),
+		libp2p.NoListenAddrs,
+		libp2p.ResourceManager(resources),
+		libp2p.ConnectionManager(connections),
+		libp2p.ConnectionGater(n.gate),
+		libp2p.DisableMetrics(),
+		libp2p.AddrsFactory(n.advertised),
+	}
+	options = append(options, n.transportOptions()...)
+	options = append(options, n.reachOptions()...)
+	made, err := libp2p.New(options...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: creating the libp2p host: %v", ErrInternal, err)
+	}
+	return made, nil
+}
+
+// checkSupported refuses configurations that this version would otherwise silently not honour.
+func (n *Node) checkSupported() error {
+	c := n.config
+	for _, ask := range []struct {
+		key string
+		set bool
+	}{
+		{"tls.auto_tls", c.TLS.AutoTLS},
+		{"tls.domain", c.TLS.Domain != ""},
+		{"relay.static_relays", len(c.Relay.StaticRelays) > 0},
+		{"dht.bootstrap_peers", len(c.DHT.BootstrapPeers) > 0},
+		{"webrtc.ice_config.stun_servers", len(c.WebRTC.STUNServers) > 0},
+		{"webrtc.ice_config.turn_servers", len(c.WebRTC.TURNServers) > 0},
+	} {
+		if ask.set {
+			return fmt.Errorf("%w: %s is not implemented in this version; leave it out", ErrUnsupported, ask.key)
+		}
+	}
+	return nil
+}
+
+func (n *Node) transportOptions() []libp2p.Option {
+	options := []libp2p.Option{
+		libp2p.ShareTCPListener(),
+		libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Transport(quic.NewTransport),
+		libp2p.Transport(websocket.New),
+		libp2p.Transport(webtransport.New),
+	}
+	if n.config.WebRTC.Enabled {
+		options = append(options, libp2p.Transport(libp2pwebrtc.New))
+	}
+	return options
+}
+
+// reachOptions are those of relays, NAT mapping, hole punching and reachability.
+func (n *Node) reachOptions() []libp2p.Option {
+	c := n.config
+	var options []libp2p.Option
+	if c.Relay.EnableClient {
+		options = append(options, libp2p.EnableRelay())
+	} else {
+		options = append(options, libp2p.DisableRelay())
+	}
+	if c.Relay.EnableService {
+		options = append(options, libp2p.EnableRelayService(relayServiceOptions(c)...))
+	}
+	if c.NAT.HolePunching && c.Relay.EnableClient && !c.Network.ForcePublic {
+		options = append(options, libp2p.EnableHolePunching())
+	}
+	// A node that only listens on loopback has no NAT in front of it, and asking the router would be the only packet that
+	// leaves the machine.
+	if c.NAT.PortMapping && !c.Network.ForcePublic && !n.loopbackOnly() {
+		options = append(options, libp2p.NATPortMap())
+	}
+	if c.Network.ForcePublic {
+		// AutoNATv2's tracker ignores the forced verdict, so it stays off then.
+		options = append(options, libp2p.ForceReachabilityPublic())
+	} else if c.NAT.AutoNAT {
+		options = append(options, libp2p.EnableAutoNATv2())
+	}
+	return options
+}
+
+func (n *Node) loopbackOnly() bool {
+	addrs, err := n.config.ListenMultiaddrs()
+	if err != nil {
+		return false
+	}
+	for _, addr := range addrs {
+		if !manet.IsIPLoopback(addr) {
+			return false
+		}
+	}
+	return true
+}
+
+// listen opens every listener, or fails: a node that listens on less than was asked would be found by nobody.
+func (n *Node) listen() error {
+	addrs, err := n.config.ListenMultiaddrs()
+	if err != nil {
+		return err
+	}
+	for _, addr := range addrs {
+		if err := n.host.Network().Listen(addr); err != nil {
+			return fmt.Errorf("%w: listening on %s: %v; is the port taken or the address not of this machine?", ErrRefused, addr, err)
+		}
+	}
+	return nil
+}
+
+// newResourceManager applies P2P-32: connections in all and per peer are the configured ones, streams and memory keep
+// libp2p's scaled defaults, and one address may hold limits.ip_connections.
+func (n *Node) newResourceManager() (network.ResourceManager, error) {
+	limits := n.config.Limits
+	defaults := rcmgr.DefaultLimits
+	libp2p.SetDefaultServiceLimits(&defaults)
+	connections := rcmgr.ResourceLimits{
+		Conns:         rcmgr.LimitVal(limits.Connections),
+		ConnsInbound:  rcmgr.LimitVal(limits.Connections),
+		ConnsOutbound: rcmgr.LimitVal(limits.Connections),
+		FD:            rcmgr.LimitVal(limits.Connections),
+	}
+	perPeer := rcmgr.ResourceLimits{
+		Conns:         rcmgr.LimitVal(limits.PeerConnections),
+		ConnsInbound:  rcmgr.LimitVal(limits.PeerConnections),
+		ConnsOutbound: rcmgr.LimitVal(limits.PeerConnections),
+	}
+	scaled := rcmgr.PartialLimitConfig{
+		System:      connections,
+		Transient:   connections,
+		PeerDefault: perPeer,
+	}.Build(defaults.AutoScale())
+	perIP := rcmgr.WithLimitPerSubnet(
+		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: limits.IPConnections}},
+		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 128, ConnCount: limits.IPConnections}},
+	)
+	manager, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(scaled), perIP, rcmgr.WithMetricsDisabled())
+	if err != nil {
+		return nil, fmt.Errorf("%w: resource manager: %v", ErrInternal, err)
+	}
+	return manager, nil
+}
+
+// advertised is what the host tells others: loopback only when there is nothing else.
+func (n *Node) advertised(addrs []ma.Multiaddr) []ma.Multiaddr { return preferRoutable(addrs) }

@@ -1,0 +1,222 @@
+package node
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// returnGrace is how long a lost peer stays listed, in case it returns (NEW-14).
+const returnGrace = 10 * time.Second
+
+// PeerInfo describes one connected application peer.
+type PeerInfo struct {
+	ID          string   `json:"id"`
+	Addrs       []string `json:"addrs"`
+	ConnectedAt string   `json:"connected_at"` // RFC 3339
+	Direction   string   `json:"direction"`    // "inbound" or "outbound"
+	Misc        int      `json:"misc"`
+	Relayed     bool     `json:"relayed"`
+}
+
+// peerTable lists the application peers: those that spoke chat or hello, not relays and other infrastructure.
+//
+//	unknown --connection--> connected --chat or hello--> listed --last connection ends--> lost --returnGrace--> unknown
+//	                                                       ^-------- connection ------------/
+//
+// A peer that we disconnect goes to unknown at once. peer_connected is raised on entering listed from connected,
+// peer_disconnected on leaving lost or listed for unknown.
+type peerTable struct {
+	node  *Node
+	state struct {
+		sync.Mutex
+		byID   map[peer.ID]*peerEntry
+		closed bool
+	}
+}
+
+type peerEntry struct {
+	connections int
+	application bool
+	direction   network.Direction
+	connectedAt time.Time
+	addr        ma.Multiaddr // of the newest connection
+	lost        *time.Timer  // runs while the peer is lost
+}
+
+func newPeerTable(n *Node) *peerTable {
+	t := &peerTable{node: n}
+	t.state.byID = map[peer.ID]*peerEntry{}
+	return t
+}
+
+func (t *peerTable) notifiee() network.Notifiee {
+	return &network.NotifyBundle{
+		ConnectedF:    func(_ network.Network, c network.Conn) { t.node.run("connection event", func() { t.connected(c) }) },
+		DisconnectedF: func(_ network.Network, c network.Conn) { t.node.run("connection event", func() { t.disconnected(c) }) },
+	}
+}
+
+func (t *peerTable) connected(c network.Conn) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	id := c.RemotePeer()
+	entry := t.state.byID[id]
+	if entry == nil {
+		entry = &peerEntry{direction: c.Stat().Direction, connectedAt: time.Now()}
+		t.state.byID[id] = entry
+	}
+	if entry.lost != nil {
+		entry.lost.Stop()
+		entry.lost = nil
+	}
+	entry.connections++
+	entry.addr = c.RemoteMultiaddr()
+}
+
+func (t *peerTable) disconnected(c network.Conn) {
+	id := c.RemotePeer()
+	if !t.lastEnded(id) {
+		return
+	}
+	if l := t.node.links.find(id); l != nil {
+		l.peerGone()
+	}
+}
+
+// lastEnded counts one connection off and answers whether it was the last.
+func (t *peerTable) lastEnded(id peer.ID) bool {
+	t.state.Lock()
+	defer t.state.Unlock()
+	entry := t.state.byID[id]
+	if entry == nil {
+		return false
+	}
+	entry.connections--
+	if entry.connections > 0 {
+		return false
+	}
+	if !entry.application || t.state.closed {
+		delete(t.state.byID, id)
+		return true
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(returnGrace, func() { t.expire(id, entry) })
+	entry.lost = timer
+	return true
+}
+
+func (t *peerTable) expire(id peer.ID, entry *peerEntry) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	if t.state.byID[id] == entry && entry.lost != nil {
+		t.forgetLocked(id)
+	}
+}
+
+func (t *peerTable) forgetLocked(id peer.ID) {
+	entry := t.state.byID[id]
+	if entry == nil {
+		return
+	}
+	if entry.lost != nil {
+		entry.lost.Stop()
+	}
+	delete(t.state.byID, id)
+	if entry.application {
+		t.node.events.Push(EventPeerDisconnected, map[string]any{"peer": id.String()})
+	}
+}
+
+// forget drops the peer without waiting for its return, because this node disconnects it.
+func (t *peerTable) forget(id peer.ID) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	t.forgetLocked(id)
+}
+
+// markApplication lists a connected peer: it spoke chat or hello.
+func (t *peerTable) markApplication(id peer.ID) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	entry := t.state.byID[id]
+	if entry == nil || entry.application {
+		return
+	}
+	entry.application = true
+	t.node.events.Push(EventPeerConnected, map[string]any{
+		"peer":      id.String(),
+		"direction": directionName(entry.direction),
+		"address":   entry.addr.String(),
+		"relayed":   isRelayed(entry.addr),
+	})
+}
+
+func directionName(d network.Direction) string {
+	if d == network.DirOutbound {
+		return "outbound"
+	}
+	return "inbound"
+}
+
+// list answers the application peers, in order of their ids.
+func (t *peerTable) list() []PeerInfo {
+	t.state.Lock()
+	answer := make([]PeerInfo, 0, len(t.state.byID))
+	for id, entry := range t.state.byID {
+		if !entry.application {
+			continue
+		}
+		answer = append(answer, PeerInfo{
+			ID:          id.String(),
+			Addrs:       []string{entry.addr.String()},
+			ConnectedAt: entry.connectedAt.UTC().Format(time.RFC3339),
+			Direction:   directionName(entry.direction),
+			Relayed:     isRelayed(entry.addr),
+		})
+	}
+	t.state.Unlock()
+	slices.SortFunc(answer, func(a, b PeerInfo) int { return strings.Compare(a.ID, b.ID) })
+	return answer
+}
+
+// close stops the timers of lost peers.
+func (t *peerTable) close() {
+	t.state.Lock()
+	defer t.state.Unlock()
+	t.state.closed = true
+	for _, entry := range t.state.byID {
+		if entry.lost != nil {
+			entry.lost.Stop()
+		}
+	}
+}
+
+// Peers lists the connected application peers.
+func (n *Node) Peers() []PeerInfo {
+	list := n.peers.list()
+	for i := range list {
+		list[i].Addrs = n.addressesOf(list[i])
+	}
+	return list
+}
+
+// addressesOf joins the address in use with those learned of the peer, without /p2p/.
+func (n *Node) addressesOf(info PeerInfo) []string {
+	id, err := peer.Decode(info.ID)
+	if err != nil {
+		return info.Addrs
+	}
+	addrs := info.Addrs
+	for _, learned := range learnedAddresses(n.host.Peerstore().Addrs(id)) {
+		if text := learned.String(); !slices.Contains(addrs, text) {
+			addrs = append(addrs, text)
+		}
+	}
+	return addrs
+}

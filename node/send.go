@@ -1,0 +1,137 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// SendTimeout bounds SendMessageToPeer: the write deadline of GEN-06.
+const SendTimeout = writeTimeout
+
+// maxRoutes bounds the channel names whose parsed form is remembered.
+const maxRoutes = 4096
+
+// routes remembers parsed direct channel names, so that a send costs one look-up.
+type routes struct {
+	sync.RWMutex
+	byName map[string]channelName
+}
+
+// traffic counts what left.
+type traffic struct {
+	sentMessages, sentBytes           atomic.Uint64
+	publishedMessages, publishedBytes atomic.Uint64
+	routes                            routes
+}
+
+func (t *traffic) sent(messages uint64, bytes int) {
+	t.sentMessages.Add(messages)
+	t.sentBytes.Add(uint64(bytes))
+}
+
+// Send takes one message for a direct channel, copying it, and waits for room until ctx ends. What cannot be sent later is
+// counted and raised as messages_lost.
+func (n *Node) Send(ctx context.Context, channel string, payload []byte) error {
+	_, err := n.take(ctx, channel, payload, false)
+	return err
+}
+
+// SendAndWait is Send, and then waits until the transport took the message. When ctx ends first the message stays queued.
+func (n *Node) SendAndWait(ctx context.Context, channel string, payload []byte) error {
+	fate, err := n.take(ctx, channel, payload, true)
+	if err != nil {
+		return err
+	}
+	return fate.wait(ctx)
+}
+
+func (n *Node) take(ctx context.Context, channel string, payload []byte, wantFate bool) (settleWaiter, error) {
+	name, err := n.route(channel)
+	if err != nil {
+		return settleWaiter{}, err
+	}
+	if err := n.checkPayload(name, payload); err != nil {
+		return settleWaiter{}, err
+	}
+	for {
+		l := n.links.obtain(name.target)
+		if l == nil {
+			return settleWaiter{}, ErrClosed
+		}
+		if err := l.checkReachable(); err != nil {
+			return settleWaiter{}, err
+		}
+		fate, err := l.enqueue(ctx, name.text, payload, wantFate)
+		if !errors.Is(err, errRetired) {
+			return fate, err
+		}
+	}
+}
+
+func (n *Node) checkPayload(name channelName, payload []byte) error {
+	if len(payload) == 0 {
+		return fmt.Errorf("%w: an empty message cannot travel on %s; peers of the existing network break the stream on it", ErrArgument, ChatProtocol)
+	}
+	if total, most := (frameHeader{name.text}).total(len(payload)), n.config.Limits.MessageBytes; total > most {
+		return fmt.Errorf("%w: %d bytes with their header, limits.message_bytes is %d", ErrTooLarge, total, most)
+	}
+	return nil
+}
+
+// route answers a parsed direct channel name that may be sent on.
+func (n *Node) route(channel string) (channelName, error) {
+	r := &n.traffic.routes
+	r.RLock()
+	name, known := r.byName[channel]
+	r.RUnlock()
+	if known {
+		return name, nil
+	}
+	name, err := parseChannel(channel)
+	if err != nil {
+		return name, err
+	}
+	if name.topic {
+		return name, fmt.Errorf("%w: %q is a topic; publish on it", ErrArgument, channel)
+	}
+	if err := name.checkOutgoing(n.id); err != nil {
+		return name, err
+	}
+	r.Lock()
+	defer r.Unlock()
+	if r.byName == nil || len(r.byName) >= maxRoutes {
+		r.byName = map[string]channelName{}
+	}
+	r.byName[channel] = name
+	return name, nil
+}
+
+// checkReachable refuses a message for a peer that is neither connected nor known.
+func (l *link) checkReachable() error {
+	l.state.Lock()
+	streaming := l.state.current != nil
+	l.state.Unlock()
+	if streaming || l.connected() || len(l.node.host.Peerstore().Addrs(l.peer)) > 0 {
+		return nil
+	}
+	l.retireUnused()
+	return fmt.Errorf("%w: no connection to %s and no address of it is known; connect first", ErrNotConnected, l.peer)
+}
+
+// Flush waits until the transport has taken everything queued on the channel before.
+func (n *Node) Flush(ctx context.Context, channel string) error {
+	name, err := n.route(channel)
+	if err != nil {
+		return err
+	}
+	l := n.links.find(name.target)
+	if l == nil {
+		return nil
+	}
+	ctx, cancel := n.bind(ctx)
+	defer cancel()
+	return l.flush(ctx, name.text)
+}
