@@ -1,0 +1,78 @@
+/* Recycles the buffers of large payloads: fresh memory of that size costs a page fault per 4 KiB, which is slower than
+ * copying it. Buffers come in classes of powers of two; free ones are kept up to POOL_CAP bytes in all. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "shim.h"
+
+enum {
+    SMALLEST_SHIFT = 14, /* 16 KiB */
+    LARGEST_SHIFT = 26,  /* 64 MiB; larger ones are not kept */
+    CLASSES = LARGEST_SHIFT - SMALLEST_SHIFT + 1,
+    POOL_CAP = 128 << 20
+};
+
+/* Lies before every buffer; its size keeps the buffer aligned to 64 bytes if malloc's result is to 16. */
+typedef struct buffer_head {
+    struct buffer_head *next;
+    size_t class_index; /* CLASSES: none */
+    char pad[48];
+} buffer_head;
+
+static struct {
+    pthread_mutex_t lock;
+    buffer_head *free[CLASSES];
+    size_t kept; /* bytes */
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static size_t class_of(size_t size)
+{
+    size_t index = 0;
+    while (index < CLASSES && ((size_t)1 << (SMALLEST_SHIFT + index)) < size)
+        index++;
+    return index;
+}
+
+static size_t class_size(size_t index) { return (size_t)1 << (SMALLEST_SHIFT + index); }
+
+void *pb_buffer_get(size_t size)
+{
+    size_t index = class_of(size);
+    buffer_head *head = NULL;
+    if (index < CLASSES) {
+        pthread_mutex_lock(&pool.lock);
+        head = pool.free[index];
+        if (head) {
+            pool.free[index] = head->next;
+            pool.kept -= class_size(index);
+        }
+        pthread_mutex_unlock(&pool.lock);
+    }
+    if (!head) {
+        size_t room = index < CLASSES ? class_size(index) : size;
+        head = malloc(sizeof *head + room);
+        if (!head)
+            return NULL;
+        head->class_index = index;
+    }
+    return head + 1;
+}
+
+void pb_buffer_put(void *buffer)
+{
+    if (!buffer)
+        return;
+    buffer_head *head = (buffer_head *)buffer - 1;
+    size_t index = head->class_index;
+    if (index < CLASSES) {
+        pthread_mutex_lock(&pool.lock);
+        if (pool.kept + class_size(index) <= POOL_CAP) {
+            pool.kept += class_size(index);
+            head->next = pool.free[index];
+            pool.free[index] = head;
+            head = NULL;
+        }
+        pthread_mutex_unlock(&pool.lock);
+    }
+    free(head);
+}

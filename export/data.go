@@ -1,0 +1,186 @@
+package main
+
+// #include "shim.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"peerbus/node"
+	"peerbus/queue"
+)
+
+//export go_peerbus_send
+func go_peerbus_send(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_send", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	call, err := i.dataCall(channel, channelLength, data, size, timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
+	defer call.context.end()
+	if err := i.node.Send(call.context, call.channel, call.payload); err != nil {
+		return fail(problem, err)
+	}
+	return C.PEERBUS_OK
+}
+
+//export go_peerbus_publish
+func go_peerbus_publish(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_publish", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	call, err := i.dataCall(channel, channelLength, data, size, timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
+	defer call.context.end()
+	peers, err := i.node.Publish(call.context, call.channel, call.payload)
+	if err != nil {
+		return fail(problem, err)
+	}
+	return C.int(peers)
+}
+
+//export go_peerbus_flush
+func go_peerbus_flush(number C.int, channel *C.char, channelLength C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_flush", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	call, err := i.dataCall(channel, channelLength, nil, 0, timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
+	defer call.context.end()
+	if err := i.node.Flush(call.context, call.channel); err != nil {
+		return fail(problem, err)
+	}
+	return C.PEERBUS_OK
+}
+
+// dataCall is the checked arguments of a send, publish or flush.
+type dataCall struct {
+	channel string
+	payload []byte // the host's memory
+	context *callContext
+}
+
+func (i *instance) dataCall(channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int) (dataCall, error) {
+	timeout, err := timeoutArgument(timeoutMs)
+	if err != nil {
+		return dataCall{}, err
+	}
+	name, err := textArgument("channel", channel, channelLength)
+	if err != nil {
+		return dataCall{}, err
+	}
+	payload, err := bytesArgument(data, uint64(size), i.maxMessage())
+	if err != nil {
+		return dataCall{}, err
+	}
+	return dataCall{name, payload, newCallContext(i.node.Context(), timeout)}, nil
+}
+
+// scratch lists carry messages from the queue to the batch.
+var scratch = sync.Pool{New: func() any { return new([]queue.Message) }}
+
+//export go_peerbus_receive
+func go_peerbus_receive(number C.int, channel *C.char, channelLength C.size_t, maxMessages C.int, maxBytes C.size_t, timeoutMs C.int, out **C.peerbus_batch, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_receive", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	if out == nil {
+		return fail(problem, fmt.Errorf("%w: out is NULL", node.ErrArgument))
+	}
+	most, err := countArgument("max_messages", maxMessages, C.PEERBUS_MAX_BATCH)
+	if err != nil {
+		return fail(problem, err)
+	}
+	name := ""
+	if channel != nil {
+		if name, err = textArgument("channel", channel, channelLength); err == nil {
+			err = node.CheckChannel(name)
+		}
+		if err != nil {
+			return fail(problem, err)
+		}
+	}
+	timeout, err := timeoutArgument(timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
+	call := newCallContext(i.node.Context(), timeout)
+	defer call.end()
+	return i.receive(call, name, most, int64(maxBytes), out, problem)
+}
+
+func (i *instance) receive(call *callContext, channel string, most int, maxBytes int64, out **C.peerbus_batch, problem *C.char) C.int {
+	list := scratch.Get().(*[]queue.Message)
+	defer func() {
+		clear(*list)
+		*list = (*list)[:0]
+		scratch.Put(list)
+	}()
+	taken, err := i.node.Queue().ReceiveAppend(call, *list, channel, most, maxBytes)
+	*list = taken
+	switch {
+	case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrInterrupted):
+		return fail(problem, err)
+	case err != nil && i.node.Context().Err() != nil:
+		return fail(problem, node.ErrClosed)
+	case err != nil:
+		return 0 // the deadline passed
+	}
+	layout := measureBatch(taken)
+	batch := layout.write()
+	if batch == nil {
+		i.node.LoseTaken(taken)
+		return fail(problem, fmt.Errorf("%w: %d messages are lost and counted", errNoMemory, len(taken)))
+	}
+	*out = &batch.public_part
+	return C.int(len(taken))
+}
+
+//export go_peerbus_interrupt
+func go_peerbus_interrupt(number C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_interrupt", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	i.node.Queue().Interrupt()
+	i.node.Events().Interrupt()
+	return C.PEERBUS_OK
+}
+
+//export go_peerbus_set_policy
+func go_peerbus_set_policy(number C.int, channel *C.char, channelLength C.size_t, policy C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_set_policy", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	name, err := textArgument("channel", channel, channelLength)
+	if err != nil {
+		return fail(problem, err)
+	}
+	if policy < C.PEERBUS_BLOCK || policy > C.PEERBUS_LATEST {
+		return fail(problem, fmt.Errorf("%w: policy %d; PEERBUS_BLOCK .. PEERBUS_LATEST exist", node.ErrArgument, policy))
+	}
+	if err := i.node.SetPolicy(name, queue.Policy(policy)); err != nil {
+		return fail(problem, err)
+	}
+	return C.PEERBUS_OK
+}

@@ -1,0 +1,27 @@
+package main
+
+// #include <stdlib.h>
+// #include "shim.h"
+import "C"
+
+import "unsafe"
+
+// cMemory gives large payloads malloc'd buffers, so that the host gets the very memory that the stream was read into.
+type cMemory struct{}
+
+func (cMemory) Get(size int) []byte {
+	buffer := C.pb_buffer_get(C.size_t(size))
+	if buffer == nil {
+		panic(errNoMemory)
+	}
+	return unsafe.Slice((*byte)(buffer), size)
+}
+
+func (cMemory) Put(buffer []byte) { C.pb_buffer_put(unsafe.Pointer(unsafe.SliceData(buffer))) }
+
+// cEnvironment reads a variable as the C library has it: Go's copy is from the start of the process.
+func cEnvironment(name string) string {
+	key := C.CString(name)
+	defer C.free(unsafe.Pointer(key))
+	return C.GoString(C.getenv(key))
+}

@@ -1,0 +1,165 @@
+/* The public symbols. Each one refuses a forked child with one comparison, since the Go runtime has no threads there and
+ * entering it would hang for ever, and then enters Go. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "_cgo_export.h"
+#include "shim.h"
+
+static int forked; /* set in a child of fork(), before it runs anything else */
+static __thread char problem[PB_PROBLEM_BYTES];
+
+static const char forked_text[] =
+    "called in a forked child; load peerbus in the child itself (multiprocessing: use the spawn method), or call exec()";
+
+static void mark_forked(void) { forked = 1; }
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, mark_forked); }
+
+static char *forked_envelope(void)
+{
+    static const char head[] = "{\"state\":\"Error\",\"message\":\"";
+    static const char tail[] = "\",\"code\":\"FORKED\"}";
+    char *text = malloc(sizeof head + sizeof forked_text + sizeof tail);
+    if (text) {
+        strcpy(text, head);
+        strcat(text, forked_text);
+        strcat(text, tail);
+    }
+    return text;
+}
+
+static int forked_code(void)
+{
+    strcpy(problem, forked_text);
+    return PEERBUS_FORKED;
+}
+
+/* A text argument with its length, so that Go neither scans for the NUL nor trusts that there is one. */
+static size_t text_length(const char *text) { return text ? strnlen(text, PEERBUS_MAX_TEXT + 1) : 0; }
+#define TEXT(text) (char *)(text), text_length(text)
+
+#define CONTROL(call) return forked ? forked_envelope() : (call)
+#define DATA(call) return forked ? forked_code() : (call)
+
+/* ---- Library */
+
+void InitializeLibrary(int maxInstances, int maxUniqueChannels, int maxChannelQueueLen, int maxMessageSize,
+                       const char *logConfigJSON)
+{
+    if (!forked)
+        go_InitializeLibrary(maxInstances, maxUniqueChannels, maxChannelQueueLen, maxMessageSize, TEXT(logConfigJSON));
+}
+
+int SetLogDescriptor(int fd) { DATA(go_SetLogDescriptor(fd, problem)); }
+char *ConfigureRuntime(const char *configJSON) { CONTROL(go_ConfigureRuntime(TEXT(configJSON))); }
+const char *LibraryVersion(void) { return PEERBUS_VERSION; }
+int LibraryABI(void) { return PEERBUS_ABI; }
+char *DumpStacks(void) { return forked ? NULL : go_DumpStacks(); }
+void FreeString(void *s) { free(s); }
+void FreeInt(int *i) { free(i); }
+
+/* ---- Node */
+
+char *CreateNode(int instance, const char *configJSON) { CONTROL(go_CreateNode(instance, TEXT(configJSON))); }
+char *CloseNode(int instance) { CONTROL(go_CloseNode(instance)); }
+char *GetNodeAddresses(int instance, const char *peerID) { CONTROL(go_GetNodeAddresses(instance, TEXT(peerID))); }
+char *GetReachability(int instance) { CONTROL(go_GetReachability(instance)); }
+char *GetStatistics(int instance) { CONTROL(go_GetStatistics(instance)); }
+
+/* ---- Peers */
+
+char *ConnectTo(int instance, const char *addrsJSON) { CONTROL(go_ConnectTo(instance, TEXT(addrsJSON))); }
+char *DisconnectFrom(int instance, const char *peerID) { CONTROL(go_DisconnectFrom(instance, TEXT(peerID))); }
+char *GetConnectedPeers(int instance) { CONTROL(go_GetConnectedPeers(instance)); }
+
+/* ---- Messages, control layer */
+
+char *SendMessageToPeer(int instance, const char *channel, const char *data, int length)
+{
+    CONTROL(go_SendMessageToPeer(instance, TEXT(channel), (char *)data, length));
+}
+
+int MessageQueueLength(int instance) { return forked ? -1 : go_MessageQueueLength(instance); }
+char *PopMessages(int instance) { CONTROL(go_PopMessages(instance)); }
+
+/* ---- Topics */
+
+char *SubscribeToTopic(int instance, const char *channel) { CONTROL(go_SubscribeToTopic(instance, TEXT(channel))); }
+char *UnsubscribeFromTopic(int instance, const char *channel) { CONTROL(go_UnsubscribeFromTopic(instance, TEXT(channel))); }
+char *GetTopicPeers(int instance) { CONTROL(go_GetTopicPeers(instance)); }
+char *GetRendezvousPeers(int instance) { CONTROL(go_GetRendezvousPeers(instance)); }
+
+/* ---- Events and operations */
+
+char *PopEvents(int instance, int maxEvents, int timeoutMs) { CONTROL(go_PopEvents(instance, maxEvents, timeoutMs)); }
+
+char *StartOperation(int instance, const char *function, const char *argument, int timeoutMs)
+{
+    CONTROL(go_StartOperation(instance, TEXT(function), TEXT(argument), timeoutMs));
+}
+
+char *CancelOperation(int instance, long long operation) { CONTROL(go_CancelOperation(instance, operation)); }
+
+/* ---- Messages, data layer */
+
+int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms)
+{
+    DATA(go_peerbus_send(instance, TEXT(channel), (void *)data, size, timeout_ms, problem));
+}
+
+int peerbus_flush(int instance, const char *channel, int timeout_ms)
+{
+    DATA(go_peerbus_flush(instance, TEXT(channel), timeout_ms, problem));
+}
+
+int peerbus_publish(int instance, const char *channel, const void *data, size_t size, int timeout_ms)
+{
+    DATA(go_peerbus_publish(instance, TEXT(channel), (void *)data, size, timeout_ms, problem));
+}
+
+int peerbus_receive(int instance, const char *channel, int max_messages, size_t max_bytes, int timeout_ms,
+                    peerbus_batch **out)
+{
+    if (out)
+        *out = NULL;
+    DATA(go_peerbus_receive(instance, TEXT(channel), max_messages, max_bytes, timeout_ms, out, problem));
+}
+
+void peerbus_batch_free(peerbus_batch *batch)
+{
+    if (!batch || forked) /* a fork may have left the pool's lock held */
+        return;
+    pb_batch *whole = (pb_batch *)batch;
+    for (uint64_t i = 0; i < whole->large_count; i++)
+        pb_buffer_put(whole->large[i]);
+    free(whole);
+}
+
+int peerbus_interrupt(int instance) { DATA(go_peerbus_interrupt(instance, problem)); }
+
+int peerbus_set_policy(int instance, const char *channel, int policy)
+{
+    DATA(go_peerbus_set_policy(instance, TEXT(channel), policy, problem));
+}
+
+int peerbus_wake_descriptor(int instance, int what) { DATA(go_peerbus_wake_descriptor(instance, what, problem)); }
+
+/* ---- Errors */
+
+const char *peerbus_code_name(int code)
+{
+    switch (code) {
+    case PEERBUS_OK: return "OK";
+#define NAME(code) case PEERBUS_##code: return #code;
+    NAME(INVALID_ARGUMENT) NAME(NOT_INITIALIZED) NAME(NO_NODE) NAME(CLOSED) NAME(IN_USE) NAME(INVALID_CONFIG)
+    NAME(IDENTITY) NAME(NOT_CONNECTED) NAME(UNREACHABLE) NAME(TIMEOUT) NAME(WOULD_BLOCK) NAME(TOO_LARGE)
+    NAME(INTERRUPTED) NAME(CANCELLED) NAME(REFUSED) NAME(NOT_FOUND) NAME(PEER_CLOSED) NAME(UNSUPPORTED) NAME(LIMIT)
+    NAME(NO_MEMORY) NAME(FORKED) NAME(INTERNAL)
+#undef NAME
+    }
+    return "UNKNOWN";
+}
+
+const char *peerbus_last_error(void) { return problem; }
