@@ -43,6 +43,7 @@ func preferRoutable(addrs []ma.Multiaddr) []ma.Multiaddr {
 // Transport order of own addresses (P2P-23).
 const (
 	rankQUIC = iota
+	rankWebTransport
 	rankWebRTC
 	rankTCP
 	rankWebSocket
@@ -53,6 +54,8 @@ func transportRank(addr ma.Multiaddr) int {
 	switch {
 	case hasProtocol(addr, ma.P_WEBRTC_DIRECT), hasProtocol(addr, ma.P_WEBRTC):
 		return rankWebRTC
+	case hasProtocol(addr, ma.P_WEBTRANSPORT):
+		return rankWebTransport
 	case hasProtocol(addr, ma.P_QUIC_V1):
 		return rankQUIC
 	case hasProtocol(addr, ma.P_WS), hasProtocol(addr, ma.P_WSS):

@@ -74,6 +74,11 @@ type Node struct {
 	topics *topics
 	reach  *reachability
 
+	announced struct {
+		sync.Mutex
+		started   bool
+		addresses []string
+	}
 	traffic  traffic
 	panicked func(where string, value any, stack []byte)
 	failed   atomic.Pointer[string]
@@ -171,7 +176,11 @@ func (n *Node) start() error {
 	if err := n.watchBus(); err != nil {
 		return err
 	}
-	return n.listen()
+	if err := n.listen(); err != nil {
+		return err
+	}
+	n.startAnnouncing()
+	return nil
 }
 
 // handle serves a protocol; the handler's panics fail this node only.

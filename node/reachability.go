@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -116,12 +117,33 @@ func (n *Node) onBusEvent(e any) {
 	case event.EvtLocalReachabilityChanged:
 		n.reach.set(verdictName(e.Reachability))
 	case event.EvtLocalAddressesUpdated:
-		n.events.Push(EventAddressesChanged, map[string]any{"addresses": n.Addresses()})
+		n.announceAddresses()
 	case event.EvtPeerIdentificationCompleted:
 		if n.config.Network.Isolated {
 			n.expelForeigner(e.Peer)
 		}
 	}
+}
+
+// announceAddresses raises an event when the own addresses differ from those announced before. CreateNode answers the first
+// ones, so nothing is announced while the listeners open.
+func (n *Node) announceAddresses() {
+	addresses := n.Addresses()
+	n.announced.Lock()
+	defer n.announced.Unlock()
+	if !n.announced.started || slices.Equal(addresses, n.announced.addresses) {
+		return
+	}
+	n.announced.addresses = addresses
+	n.events.Push(EventAddressesChanged, map[string]any{"addresses": addresses})
+}
+
+func (n *Node) startAnnouncing() {
+	addresses := n.Addresses()
+	n.announced.Lock()
+	defer n.announced.Unlock()
+	n.announced.started = true
+	n.announced.addresses = addresses
 }
 
 // signallingProtocol is spoken by application peers that have no chat (NEW-12).

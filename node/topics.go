@@ -65,6 +65,8 @@ func (t *topics) start() error {
 		pubsub.WithPeerOutboundQueueSize(limits.TopicMessages),
 		pubsub.WithValidateQueueSize(limits.TopicMessages),
 		pubsub.WithValidateThrottle(limits.TopicMessages),
+		// Several workers would check the signatures of one publisher's messages side by side and swap their order.
+		pubsub.WithValidateWorkers(1),
 		pubsub.WithRawTracer(t.tracer),
 	}
 	var err error

@@ -1,0 +1,65 @@
+# peerbus: `make help` lists the targets. Everything that Python needs goes into .venv inside this checkout.
+
+PYTHON      ?= python3
+VENV        := .venv
+RUN         := $(VENV)/bin/python -W error
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+SOURCES     := $(shell find export node queue pool include -name '*.go' -o -name '*.c' -o -name '*.h' 2>/dev/null) go.mod go.sum build.sh
+PYTEST      := $(RUN) -m pytest -q -p no:cacheprovider
+
+.DEFAULT_GOAL := help
+.PHONY: build demo demo-c test race asan bench lint generate clean help
+
+build: dist/libpeerbus.so ## build dist/libpeerbus.so, dist/libpeerbus.a and dist/peerbus.h
+
+dist/libpeerbus.so: $(SOURCES)
+	@echo "building the library (the first time takes about a minute)"
+	./build.sh
+
+$(VENV)/ready: tests/requirements.txt tests/requirements-interop.txt bindings/python/pyproject.toml
+	@echo "setting up the Python environment in $(VENV), with the versions that tests/requirements.txt pins"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -r tests/requirements.txt
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r tests/requirements-interop.txt
+	printf '%s\n' "$(CURDIR)/bindings/python" > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/peerbus-checkout.pth"
+	touch $@
+
+demo: build $(VENV)/ready ## run the main job: processes exchange typed messages, broadcast, and share a rendezvous list
+	$(RUN) bindings/python/examples/demo.py
+
+demo-c: build ## the text part of the demo, from a C program
+	@mkdir -p dist
+	$(CC) -std=c99 -Wall -Wextra -Werror -Idist tests/c/demo_text.c -Ldist -lpeerbus -Wl,-rpath,'$$ORIGIN' -o dist/demo_text
+	@directory=$$(mktemp -d) && dist/demo_text "$$directory"; status=$$?; rm -rf "$$directory"; exit $$status
+
+test: build $(VENV)/ready ## run every test: Go with the race detector, then C, C++ and Python against the built library
+	go test -race -timeout 20m ./...
+	$(PYTEST) tests
+
+race: ## the Go tests with the race detector
+	go test -race -timeout 20m ./...
+
+asan: build $(VENV)/ready ## the C programs and the conformance matrix under AddressSanitizer
+	$(PYTEST) tests/c tests/conformance
+
+bench: build $(VENV)/ready ## measure throughput, round trips and costs; see tests/bench
+	$(VENV)/bin/python tests/bench/run.py
+
+lint: $(VENV)/ready ## gofmt, go vet, staticcheck, ruff, mypy, and generated code is up to date
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml bindings/python tests
+	cd bindings/python && ../../$(VENV)/bin/mypy --cache-dir ../../dist/mypy
+	tests/tools/generate-messages.sh --check
+	go run ./tests/tools/configkeys -check
+
+generate: ## write the generated code anew
+	tests/tools/generate-messages.sh
+	go run ./tests/tools/configkeys
+
+clean: ## remove what the targets made
+	rm -rf dist $(VENV)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
