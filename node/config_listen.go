@@ -127,7 +127,7 @@ func listenIPOf(value any) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("expected an IPv4 or IPv6 address, not a name, got %q", clipText(text, maxShownValueBytes))
 	case ip.Zone() != "":
-		return "", fmt.Errorf("an address with a zone goes into listen_addrs as /ip6zone/%s/ip6/%s/...",
+		return "", fmt.Errorf("an address with a zone goes into listen_addrs as /ip6zone/%s/ip6/%s and a transport",
 			clipText(ip.Zone(), maxShownValueBytes), ip.WithZone(""))
 	case ip.IsMulticast():
 		return "", fmt.Errorf("%s is a multicast address, a node listens on unicast ones", ip)

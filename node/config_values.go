@@ -139,16 +139,16 @@ func peerObjectOf(value any) (peer.AddrInfo, error) {
 	text, _ := fields["ID"].(string)
 	id, err := peer.Decode(text)
 	if err != nil {
-		return peer.AddrInfo{}, fmt.Errorf("ID: expected a peer id, got %s", describeJSON(fields["ID"]))
+		return peer.AddrInfo{}, fmt.Errorf("at ID: expected a peer id, got %s", describeJSON(fields["ID"]))
 	}
 	addrs, ok := fields["Addrs"].([]any)
 	if !ok || len(addrs) == 0 {
-		return peer.AddrInfo{}, errors.New("Addrs: expected a list of at least one multiaddr")
+		return peer.AddrInfo{}, errors.New("at Addrs: expected a list of at least one multiaddr")
 	}
 	info := peer.AddrInfo{ID: id}
 	info.Addrs, err = entriesOf(addrs, func(value any) (ma.Multiaddr, error) { return addrOfPeer(value, id) })
 	if err != nil {
-		return peer.AddrInfo{}, fmt.Errorf("Addrs: %w", err)
+		return peer.AddrInfo{}, fmt.Errorf("at Addrs: %w", err)
 	}
 	return info, nil
 }

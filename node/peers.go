@@ -105,9 +105,7 @@ func (t *peerTable) lastEnded(id peer.ID) bool {
 		delete(t.state.byID, id)
 		return true
 	}
-	var timer *time.Timer
-	timer = time.AfterFunc(returnGrace, func() { t.expire(id, entry) })
-	entry.lost = timer
+	entry.lost = time.AfterFunc(returnGrace, func() { t.expire(id, entry) })
 	return true
 }
 
