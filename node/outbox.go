@@ -111,7 +111,7 @@ func (w settleWaiter) wait(ctx context.Context) error {
 func contextError(ctx context.Context, doing string) error {
 	cause := context.Cause(ctx)
 	switch {
-	case errors.Is(cause, ErrClosed), errors.Is(cause, ErrCancelled):
+	case errors.Is(cause, ErrClosed), errors.Is(cause, ErrCancelled), errors.Is(cause, ErrPeerClosed):
 		return cause
 	case errors.Is(cause, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %s", ErrTimeout, doing)
