@@ -1,0 +1,163 @@
+"""Payloads across the border without copying: any buffer in, read-only memoryviews of a received batch out."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Optional, Type, Union
+
+from . import _library
+
+if sys.maxsize < 2**63 - 1:
+    raise ImportError("peerbus needs a 64-bit Python")
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    Payload = Union[bytes, bytearray, memoryview, Buffer]
+    """What can be sent: bytes, bytearray, memoryview, a NumPy array, anything with the buffer protocol."""
+else:
+    Payload = Any
+
+
+class _PyBuffer(ctypes.Structure):
+    """Py_buffer of CPython, whose layout is part of the stable ABI."""
+
+    _fields_: ClassVar = [
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    ]
+
+
+_SIMPLE = 0  # PyBUF_SIMPLE: contiguous, read-only suffices
+_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
+_get_buffer.argtypes = [ctypes.py_object, ctypes.POINTER(_PyBuffer), ctypes.c_int]
+_get_buffer.restype = ctypes.c_int
+_release_buffer = ctypes.pythonapi.PyBuffer_Release
+_release_buffer.argtypes = [ctypes.POINTER(_PyBuffer)]
+_release_buffer.restype = None
+
+
+class Pinned:
+    """A payload held in place: ``pointer`` and ``size`` are what the C function takes, until the with block ends.
+
+    Arrays with gaps between their elements are the one kind that must be copied first (in C order)."""
+
+    __slots__ = ("_buffer", "_kept", "pointer", "size")
+
+    pointer: Union[bytes, int]
+
+    def __init__(self, data: Payload) -> None:
+        self._buffer: Optional[_PyBuffer] = None
+        self._kept = data
+        if isinstance(data, bytes):
+            self.pointer, self.size = data, len(data)
+            return
+        if isinstance(data, str):
+            raise TypeError("a payload is bytes, not str; encode the text first")
+        if not memoryview(data).c_contiguous:
+            self._kept = memoryview(data).tobytes()
+        buffer = _PyBuffer()
+        _get_buffer(self._kept, ctypes.byref(buffer), _SIMPLE)
+        self._buffer = buffer
+        self.size = buffer.len
+        self.pointer = buffer.buf or b""  # an empty buffer may have no address, and NULL is an error
+
+    def __enter__(self) -> Pinned:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        if self._buffer is not None:
+            _release_buffer(ctypes.byref(self._buffer))
+            self._buffer = None
+
+
+class Message:
+    """One received message.
+
+    ``data`` is a read-only memoryview of memory that the library filled; it stays valid as long as somebody holds it,
+    also after the node is closed. It keeps the whole batch in memory that it came with (at most about 4 MiB and the
+    message itself): take ``bytes(message)`` of what is to be kept for long.
+    """
+
+    __slots__ = ("channel", "data", "gap", "protocol", "sender")
+
+    def __init__(self, sender: str, channel: str, data: memoryview, protocol: str, gap: int) -> None:
+        self.sender = sender
+        """Peer id of the sender, proved by the connection or by the signature of the topic message."""
+        self.channel = channel
+        """The channel it was sent on."""
+        self.data = data
+        """The payload."""
+        self.protocol = protocol
+        """What it came by, e.g. ``"/unaiverse/chat/1.0.0"`` or ``"/meshsub/1.2.0"``."""
+        self.gap = gap
+        """Messages of this channel that this node dropped right before this one (its queue was full)."""
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Message of {len(self.data)} bytes on {self.channel} from {self.sender}>"
+
+
+class _AddressSpace(ctypes.c_ubyte * sys.maxsize):  # type: ignore[misc]
+    """Memory as one array that starts at address 1, and owner of one batch.
+
+    Slices of its memoryview are payloads wherever they lie; each keeps this object, and the object's end frees the
+    batch. One array type of one length, because ctypes keeps every array type for ever."""
+
+    __slots__ = ("batch", "free")
+
+    batch: int
+    free: Callable[[int], None]
+
+    def __del__(self) -> None:
+        self.free(self.batch)
+
+
+_BASE = 1
+_BATCH = struct.Struct("=Q8x")  # peerbus_batch: messages, then count, which the caller knows
+_MESSAGE = struct.Struct("=6Q16x")  # peerbus_message without its reserved words
+_string_at = ctypes.string_at
+
+
+class _Texts(Dict[int, str]):
+    """The texts of a batch by address: messages of one channel share them."""
+
+    def __missing__(self, address: int) -> str:
+        text = self[address] = _string_at(address).decode("utf-8", "replace")
+        return text
+
+
+def messages(library: _library.Library, batch: int, count: int) -> List[Message]:
+    """The messages of a batch that peerbus_receive returned. Takes the batch over."""
+    owner = _AddressSpace.from_address(_BASE)
+    owner.free = library.c.peerbus_batch_free
+    owner.batch = batch
+    memory = memoryview(owner).cast("B").toreadonly()
+    table = _BATCH.unpack_from(memory, batch - _BASE)[0] - _BASE
+    texts = _Texts()
+    return [
+        Message(texts[sender], texts[channel], memory[data - _BASE : data - _BASE + size], texts[protocol], gap)
+        for data, size, sender, channel, protocol, gap in _MESSAGE.iter_unpack(memory[table : table + count * _MESSAGE.size])
+    ]

@@ -1,0 +1,369 @@
+"""One node without a style: what may wait is steps (see _waiting), and Node, BlockingNode and P2P are faces of it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import warnings
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
+
+from . import _config, _errors, _library, _log
+from ._buffers import Payload, Pinned
+from ._events import Events
+from ._inbox import Inbox
+from ._outbox import Outbox
+from ._slots import slots
+from ._waiting import Steps, Waiter, deadline_after
+from ._workers import Call, start_call
+
+DIRECT = "::dm:"
+TOPIC = "::ps:"
+DEFAULT_CHANNEL = "main"
+_REMEMBERED_CHANNELS = 4096  # receivers whose channel text a node keeps ready
+
+_EVENT_THREAD_STOP_S = 2.0
+_log_of_peerbus = logging.getLogger("peerbus")
+
+
+class Live:
+    """What a started node consists of. It does not refer to the Core, so that a forgotten node can be collected."""
+
+    def __init__(self, library: _library.Library, instance: int, answer: Dict[str, Any]) -> None:
+        self.library = library
+        self.instance = instance
+        self.peer_id = str(answer["addresses"][0]).rsplit("/", 1)[-1]
+        self.outbox = Outbox()
+        self.inbox = Inbox(library, instance)
+        self.events = Events(library, instance, self.outbox, str(answer.get("reachability", "unknown")))
+        self.clean_up: Callable[[], object] = lambda: None
+        self.channels: Dict[str, Tuple[str, bytes]] = {}
+        self.closed = False
+        self._lock = threading.Lock()
+        self._closing: Optional[Call] = None
+        self._let_go = False
+
+    def channel(self, to: str) -> Tuple[str, bytes]:
+        """The channel that a peer id or channel stands for, as text and as UTF-8; remembered for the next message."""
+        known = self.channels.get(to)
+        if known is None:
+            _library.encode(to, "the receiver")
+            channel = to if "::" in to else f"{self.peer_id}{DIRECT}{to}-{DEFAULT_CHANNEL}"
+            known = (channel, _library.encode(channel, "channel"))
+            if len(self.channels) >= _REMEMBERED_CHANNELS:
+                self.channels.clear()
+            self.channels[to] = known
+        return known
+
+    def close(self) -> Call:
+        """Begins to close, once; further calls get the same Call."""
+        with self._lock:
+            if self._closing is None:
+                self.closed = True
+                self._closing = start_call(self._close)
+            return self._closing
+
+    def _close(self) -> object:
+        if self._let_go:  # by close_all; the number may have another node by now
+            return "already closed"
+        try:
+            return self.library.control(self.library.c.CloseNode, self.instance)
+        finally:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """After the library closed the node: everybody who waits learns it, and the number is free."""
+        with self._lock:
+            if self._let_go:
+                return
+            self._let_go = self.closed = True
+        _live.discard(self)
+        self.events.finish(_errors.ClosedError("the node was closed"))
+        self.inbox.close()
+        self.events.thread.join(_EVENT_THREAD_STOP_S)
+        slots.release(self.instance)
+        self.clean_up()
+
+
+_live: Set[Live] = set()
+
+
+class Core:
+    """A node: not started, started, closed."""
+
+    def __init__(self, config: _config.Config, clean_up: Callable[[], object] = lambda: None) -> None:
+        self._json = json.dumps(config, default=_config.as_json_value).encode()
+        self._clean_up = clean_up
+        self._live: Optional[Live] = None
+        self._starting = False
+        self._ended = False
+
+    # Life
+
+    def start(self, waiter: Waiter) -> Steps[None]:
+        """Creates the node. Left early, what is created meanwhile is closed at once."""
+        if self._starting or self._live is not None or self._ended:
+            raise _errors.InvalidArgumentError("a node can be started once; make a new one")
+        self._starting = True
+        text, clean_up = self._json, self._clean_up
+
+        def create() -> Live:
+            try:
+                _library.initialize(_library.DEFAULT_INSTANCES, 0, 0, 0, _log.prepare_quietly)
+                live = create_live(text)
+            except BaseException:
+                clean_up()
+                raise
+            live.clean_up = clean_up
+            return live
+
+        call = start_call(create)
+        try:
+            live = yield from call.wait(waiter)
+        except GeneratorExit:
+            self._ended = True
+            call.abandon(lambda unwanted: unwanted.close() if isinstance(unwanted, Live) else None)
+            raise
+        except BaseException:
+            self._ended = True
+            raise
+        assert isinstance(live, Live)
+        self._live = live
+        if self._ended:  # closed while it started
+            live.close()
+            raise _errors.ClosedError("the node was closed while it started")
+
+    def close(self, waiter: Waiter) -> Steps[str]:
+        """Closes the node; goes on when the wait is left."""
+        _library.refuse_fork()
+        live = self._live
+        if live is None:
+            if not self._starting and not self._ended:
+                self._clean_up()
+            self._ended = True
+            return "the node was not started"
+        message = yield from live.close().wait(waiter)
+        return str(message)
+
+    def __del__(self, _warn: Any = warnings.warn, _state: Any = _library._state) -> None:
+        live = getattr(self, "_live", None)
+        if live is None or live.closed or _state.forked:
+            if live is None and not getattr(self, "_starting", True) and not self._ended:
+                self._clean_up()
+            return
+        try:
+            _warn(f"node {live.peer_id} was never closed", ResourceWarning, source=self, stacklevel=2)
+        finally:  # the warning may be an error
+            live.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the node was closed, or failed to start."""
+        return self._ended or (self._live is not None and self._live.closed)
+
+    @property
+    def live(self) -> Live:
+        """The running node. Raises NoNodeError, ClosedError or ForkedError."""
+        live = self._live
+        if live is None or live.closed or _library._state.forked:
+            _library.refuse_fork()
+            raise self._not_live()
+        return live
+
+    @property
+    def live_or_closed(self) -> Live:
+        """The node, also after it was closed: messages that were fetched before can still be taken."""
+        _library.refuse_fork()
+        if self._live is None:
+            raise self._not_live()
+        return self._live
+
+    def _not_live(self) -> _errors.PeerbusError:
+        if self._ended or self._live is not None:
+            return _errors.ClosedError("the node is closed")
+        return _errors.NoNodeError("the node is not started; use 'async with', 'with' or start()")
+
+    # Channels
+
+    def direct_channel(self, peer_id: str, name: str) -> str:
+        return f"{self.live.peer_id}{DIRECT}{peer_id}-{name}"
+
+    def topic(self, name: str, owner: Optional[str]) -> str:
+        return f"{self.live.peer_id if owner is None else owner}{TOPIC}{name}"
+
+    # Messages
+
+    def try_send(self, to: str, data: Payload) -> bool:
+        """Sends if that needs no waiting. False: use send."""
+        live = self.live
+        channel, name = live.channel(to)
+        if live.outbox.blocked(channel):
+            return False
+        if type(data) is bytes:
+            return _attempt(live, name, data, len(data))
+        with Pinned(data) as payload:
+            return _attempt(live, name, payload.pointer, payload.size)
+
+    def send(self, waiter: Waiter, to: str, data: Payload, timeout: float) -> Steps[None]:
+        live = self.live
+        _library.milliseconds(timeout)
+        channel, name = live.channel(to)
+        with Pinned(data) as payload:
+
+            def attempt() -> bool:
+                if live.closed:
+                    raise _errors.ClosedError("the node was closed before the message was taken")
+                return _attempt(live, name, payload.pointer, payload.size)
+
+            yield from live.outbox.send(waiter, channel, attempt, deadline_after(timeout))
+
+    def try_publish(self, channel: str, data: Payload) -> int:
+        """The number of subscribers, or -1 when publishing needs waiting."""
+        live = self.live
+        with Pinned(data) as payload:
+            result: int = live.library.c.peerbus_publish(
+                live.instance, _library.encode(channel, "channel"), payload.pointer, payload.size, 0
+            )
+        if result in (_errors.WOULD_BLOCK, _errors.TIMEOUT):
+            return -1
+        return live.library.check(result)
+
+    def publish(self, waiter: Waiter, channel: str, data: Payload, timeout: float) -> Steps[int]:
+        live = self.live
+        timeout_ms = _library.milliseconds(timeout)
+        name = _library.encode(channel, "channel")
+        # Copied: the worker may still read it when the wait is left and the host changes its buffer.
+        copy = data if isinstance(data, bytes) else bytes(memoryview(data))
+
+        def work() -> int:
+            return live.library.check(live.library.c.peerbus_publish(live.instance, name, copy, len(copy), timeout_ms))
+
+        reached = yield from start_call(work).wait(waiter)
+        assert isinstance(reached, int)
+        return reached
+
+    def flush(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
+        yield from self._operate(waiter, b"Flush", self.live.channel(channel)[0], "channel", timeout)
+
+    def waiting(self) -> int:
+        live = self.live
+        return live.library.check(live.library.c.MessageQueueLength(live.instance)) + live.inbox.waiting()
+
+    def set_policy(self, channel: str, policy: int) -> None:
+        live = self.live
+        live.library.check(live.library.c.peerbus_set_policy(live.instance, _library.encode(channel, "channel"), policy))
+
+    # Peers and topics
+
+    def connect(self, waiter: Waiter, addresses: Union[str, Sequence[str]], timeout: float) -> Steps[Dict[str, Any]]:
+        listed = [addresses] if isinstance(addresses, str) else list(addresses)
+        answer = yield from self._operate(waiter, b"ConnectTo", json.dumps(listed), "addresses", timeout)
+        result: Dict[str, Any] = answer
+        return result
+
+    def disconnect(self, waiter: Waiter, peer_id: str, timeout: float) -> Steps[Any]:
+        return (yield from self._operate(waiter, b"DisconnectFrom", peer_id, "peer id", timeout))
+
+    def subscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
+        yield from self._operate(waiter, b"SubscribeToTopic", channel, "channel", timeout)
+
+    def unsubscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
+        yield from self._operate(waiter, b"UnsubscribeFromTopic", channel, "channel", timeout)
+
+    def _operate(self, waiter: Waiter, function: bytes, argument: str, what: str, timeout: float) -> Steps[Any]:
+        return (yield from self.live.events.operate(waiter, function, _library.encode(argument, what), timeout))
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """The answer of a control function that does not wait; None for Empty."""
+        live = self.live
+        return live.library.control(getattr(live.library.c, name), live.instance, *arguments)
+
+
+def _attempt(live: Live, name: bytes, pointer: Union[bytes, int], size: int) -> bool:
+    result: int = live.library.c.peerbus_send(live.instance, name, pointer, size, 0)
+    if result == _errors.WOULD_BLOCK:
+        return False
+    live.library.check(result)
+    return True
+
+
+def create_live(config: bytes) -> Live:
+    """Creates a node in the next free slot. Blocks."""
+    library = _library.library()
+    tried: List[int] = []
+    try:
+        while True:
+            number = slots.take()
+            try:
+                answer = library.control(library.c.CreateNode, number, config)
+            except _errors.InUseError:
+                tried.append(number)  # other code of this process has it
+                continue
+            except BaseException:
+                tried.append(number)
+                raise
+            return _assemble(library, number, answer)
+    finally:
+        for number in tried:
+            slots.release(number)
+
+
+def _assemble(library: _library.Library, number: int, answer: Dict[str, Any]) -> Live:
+    try:
+        live = Live(library, number, answer)
+    except BaseException:
+        library.control(library.c.CloseNode, number)
+        slots.release(number)
+        raise
+    _live.add(live)
+    return live
+
+
+def close_all() -> str:
+    """Closes every node of this process. Blocks up to 10 s."""
+    library = _library.library()
+    ours = list(_live)
+    for live in ours:
+        live.closed = True
+    try:
+        return str(library.control(library.c.CloseNode, -1))
+    finally:
+        for live in ours:
+            live.let_go()
+
+
+class TemporaryIdentity:
+    """A private directory for the key of a node that gets a new identity each time."""
+
+    def __init__(self) -> None:
+        self.path = tempfile.mkdtemp(prefix="peerbus-")
+        self._process = os.getpid()
+
+    def remove(self) -> None:
+        if os.getpid() == self._process:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _at_exit() -> None:
+    if _library._state.forked or not _library.initialized():
+        return
+    try:
+        if _live:
+            close_all()
+    except _errors.PeerbusError:
+        _log_of_peerbus.exception("closing the nodes at the end of the program failed")
+    _log.stop()
+
+
+def _after_fork() -> None:
+    # The parent's nodes are not this process's to close, and no lock of theirs may be waited for here.
+    _live.clear()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,228 @@
+"""Receiving: batches come from the library, messages go to whoever waits first."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import threading
+from collections import deque
+from typing import Deque, Dict, List, NamedTuple, Optional
+
+from . import _buffers, _errors, _library
+from ._buffers import Message
+from ._waiting import LoopWatch, Steps, Waiter, passed
+
+PREFETCH_MESSAGES = 1024  # of one call into the library when the host asks for single messages
+PREFETCH_BYTES = 4 * 1024 * 1024  # payload bytes of that
+_WAKE_MESSAGES = 1
+_LONG_WAIT_MS = 86_400_000
+_CLOSED = -4
+_INTERRUPTED = -13
+
+
+class _Entry(NamedTuple):
+    waiter: Waiter
+    channel: Optional[str]
+
+
+class Inbox:
+    """Received messages of one node: those still in the library, and the rest of a batch that the host asked for singly.
+
+    ``take`` never waits; a message leaves the inbox only as its result, and nothing is awaited between taking a message
+    and returning it. So a task that is cancelled while it waits has taken nothing.
+
+    Waiting for one channel needs a thread per channel (the "pump"), because the wake descriptor tells only that
+    something came, not on which channel. A pump lives while somebody waits for its channel, at most until the next
+    message of it."""
+
+    def __init__(self, library: _library.Library, instance: int) -> None:
+        self._library = library
+        self._instance = instance
+        self.descriptor = os.dup(library.check(library.c.peerbus_wake_descriptor(instance, _WAKE_MESSAGES)))
+        self._lock = threading.Lock()
+        self._pending: Deque[Message] = deque()
+        self._entries: List[_Entry] = []
+        self._pumps: Dict[str, threading.Thread] = {}
+        self._watches: Dict[int, LoopWatch] = {}
+        self._batch = ctypes.c_void_p()
+        self._batch_reference = ctypes.byref(self._batch)
+        self._closed = False
+
+    def receive(
+        self, waiter: Waiter, channel: Optional[str], most: int, most_bytes: int, prefetch: bool, deadline: Optional[float]
+    ) -> Steps[List[Message]]:
+        """Steps that wait for the first message. An empty list when the deadline passed."""
+        taken = self.take(channel, most, most_bytes, prefetch)
+        if taken or passed(deadline):
+            return taken
+        return (yield from self.wait(waiter, channel, most, most_bytes, prefetch, deadline))
+
+    def wait(
+        self,
+        waiter: Waiter,
+        channel: Optional[str],
+        most: int,
+        most_bytes: int,
+        prefetch: bool,
+        deadline: Optional[float],
+    ) -> Steps[List[Message]]:
+        """``receive`` after a ``take`` that found nothing. What came since then keeps the descriptor readable, or is
+        pending, so the library is asked again only after the wait."""
+        entry = _Entry(waiter, channel)
+        self._enter(entry)
+        try:
+            with self._lock:
+                taken = self._take_pending(channel, most, most_bytes)
+            while not taken:
+                yield deadline
+                waiter.clear()
+                taken = self.take(channel, most, most_bytes, prefetch)
+                if passed(deadline):
+                    break
+            return taken
+        finally:
+            self._leave(entry)
+
+    def take(self, channel: Optional[str], most: int, most_bytes: int, prefetch: bool = False) -> List[Message]:
+        """Up to ``most`` waiting messages of one or all channels. With ``prefetch`` more may come from the library at
+        once; they wait here for the next call."""
+        with self._lock:
+            taken = self._take_pending(channel, most, most_bytes)
+            if not taken:
+                if prefetch:
+                    self._pending.extend(self._fetch(channel, PREFETCH_MESSAGES, PREFETCH_BYTES, 0))
+                    taken = self._take_pending(channel, most, most_bytes)
+                else:
+                    taken = self._fetch(channel, most, most_bytes, 0)
+            self._pass_on()
+            return taken
+
+    def take_one(self, channel: Optional[str]) -> Optional[Message]:
+        """The next message if there is one; the fast path of everything that takes single messages."""
+        if channel is None and self._pending:
+            with self._lock:
+                if self._pending:
+                    message = self._pending.popleft()
+                    self._pass_on()
+                    return message
+        taken = self.take(channel, 1, 0, True)
+        return taken[0] if taken else None
+
+    def pop_pending(self) -> List[Message]:
+        """The oldest message of each channel among those that were taken from the library already."""
+        with self._lock:
+            first: Dict[str, Message] = {}
+            for message in self._pending:
+                first.setdefault(message.channel, message)
+            self._pending = deque(message for message in self._pending if first[message.channel] is not message)
+            return list(first.values())
+
+    def waiting(self) -> int:
+        """Messages taken from the library that wait here."""
+        return len(self._pending)
+
+    def watch_of(self, loop: asyncio.AbstractEventLoop) -> LoopWatch:
+        """The watch of this event loop. To be called inside it, with the lock held."""
+        watch = self._watches.get(id(loop))
+        if watch is None or watch.abandoned:
+            for key, old in list(self._watches.items()):
+                if old.abandoned:
+                    old.close()
+                    del self._watches[key]
+            watch = self._watches[id(loop)] = LoopWatch(loop, self.descriptor)
+        return watch
+
+    def close(self) -> None:
+        """Everybody who waits finds the node closed. Pending messages can still be taken."""
+        with self._lock:
+            self._closed = True
+            entries = list(self._entries)
+            watches, self._watches = list(self._watches.values()), {}
+        for entry in entries:
+            entry.waiter.wake()
+        for watch in watches:
+            watch.close()
+        os.close(self.descriptor)
+
+    def _take_pending(self, channel: Optional[str], most: int, most_bytes: int) -> List[Message]:
+        pending = self._pending
+        if channel is None and most == 1:
+            return [pending.popleft()] if pending else []
+        taken: List[Message] = []
+        passed_by: List[Message] = []
+        room = most_bytes if most_bytes else 1 << 62
+        while pending and len(taken) < most:
+            message = pending.popleft()
+            if channel is not None and message.channel != channel:
+                passed_by.append(message)
+                continue
+            if taken and len(message) > room:
+                pending.appendleft(message)
+                break
+            room -= len(message)
+            taken.append(message)
+        pending.extendleft(reversed(passed_by))
+        return taken
+
+    def _fetch(self, channel: Optional[str], most: int, most_bytes: int, timeout_ms: int) -> List[Message]:
+        # Under the lock: the call does not wait, and two threads that fetch would swap the order of a channel.
+        if self._closed:
+            raise _errors.ClosedError("the node is closed")
+        name = None if channel is None else _library.encode(channel, "channel")
+        receive = self._library.c.peerbus_receive
+        count = receive(self._instance, name, most, most_bytes, timeout_ms, self._batch_reference)
+        if count > 0:
+            batch = self._batch.value
+            assert batch is not None
+            return _buffers.messages(self._library, batch, count)
+        if count != 0 and count != _INTERRUPTED:
+            self._library.check(count)
+        return []
+
+    def _pass_on(self) -> None:
+        """What was fetched and not taken must not wait beside somebody who waits for it."""
+        if self._pending and self._entries:
+            unfiltered = [entry for entry in self._entries if entry.channel is None]
+            for entry in unfiltered[:1] + [entry for entry in self._entries if entry.channel is not None]:
+                entry.waiter.wake()
+
+    def _enter(self, entry: _Entry) -> None:
+        with self._lock:
+            if self._closed:
+                raise _errors.ClosedError("the node is closed")
+            if entry.channel is None:
+                entry.waiter.watch(self)
+            self._entries.append(entry)
+            if entry.channel is not None and entry.channel not in self._pumps:
+                pump = threading.Thread(target=self._pump, args=(entry.channel,), name="peerbus-pump", daemon=True)
+                self._pumps[entry.channel] = pump
+                pump.start()
+
+    def _leave(self, entry: _Entry) -> None:
+        entry.waiter.unwatch()
+        with self._lock:
+            self._entries = [other for other in self._entries if other is not entry]
+            self._pass_on()
+
+    def _pump(self, channel: str) -> None:
+        name = _library.encode(channel, "channel")
+        batch = ctypes.c_void_p()
+        while True:
+            with self._lock:
+                if self._closed or not any(entry.channel == channel for entry in self._entries):
+                    del self._pumps[channel]
+                    return
+            count = self._library.c.peerbus_receive(
+                self._instance, name, PREFETCH_MESSAGES, PREFETCH_BYTES, _LONG_WAIT_MS, ctypes.byref(batch)
+            )
+            with self._lock:
+                if count > 0 and batch.value is not None:
+                    self._pending.extend(_buffers.messages(self._library, batch.value, count))
+                    self._pass_on()
+                elif count < 0 and count != _INTERRUPTED:
+                    # The waiters meet the same error when they try themselves.
+                    del self._pumps[channel]
+                    for entry in self._entries:
+                        entry.waiter.wake()
+                    return

@@ -1,0 +1,417 @@
+"""Node: a peer-to-peer node for asyncio, and the same calls for threads."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+
+from . import _config, _errors, _library
+from ._buffers import Message, Payload
+from ._core import DEFAULT_CHANNEL, Core, TemporaryIdentity
+from ._events import Event, EventStream
+from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
+
+DEFAULT_TIMEOUT_S = 30.0  # of every call that waits for the network (SPEC GEN-06)
+BATCH_MESSAGES = 1024  # what receive_batch takes at most, unless told otherwise
+BATCH_BYTES = 4 * 1024 * 1024  # payload bytes of that, but always one message
+_PATIENCE = 256  # messages that an "async for" takes without a wait before it lets other tasks run
+
+
+class Policy(enum.IntEnum):
+    """What happens to a message that finds the receive queue of its channel full (SPEC P2P-18)."""
+
+    BLOCK = 0
+    """Stop reading that stream, so that flow control holds the sender. Default of direct channels."""
+    DROP_OLDEST = 1
+    """Default of topics."""
+    DROP_NEWEST = 2
+    LATEST = 3
+    """Keep only the newest message."""
+
+
+class _Face:
+    """What Node and BlockingNode have in common: everything that does not wait."""
+
+    _core: Core
+
+    def __init__(
+        self, identity_dir: Optional[_config.PathText] = None, *, config: Optional[Mapping[str, Any]] = None, **keys: Any
+    ) -> None:
+        merged = _config.node_config(config, keys)
+        if identity_dir is None and merged.get("identity_dir") is None:
+            identity = TemporaryIdentity()
+            self._core = _core_of({**merged, "identity_dir": identity.path}, identity.remove)
+            return
+        if identity_dir is not None:
+            if merged.get("identity_dir") is not None:
+                raise TypeError("identity_dir is given twice")
+            merged["identity_dir"] = identity_dir
+        self._core = Core(merged)
+
+    @property
+    def peer_id(self) -> str:
+        """The node's own id, e.g. ``"12D3KooW..."``. Stays readable after the end."""
+        return self._core.live_or_closed.peer_id
+
+    @property
+    def addresses(self) -> List[str]:
+        """Own addresses, each ending in ``/p2p/<peer id>`` (SPEC P2P-10). Loopback only if there is nothing else."""
+        return list(self._core.ask("GetNodeAddresses", b""))
+
+    def addresses_of(self, peer_id: str) -> List[str]:
+        """Known addresses of a peer. Raises NotFoundError (SPEC P2P-23)."""
+        return list(self._core.ask("GetNodeAddresses", _library.encode(peer_id, "peer id")))
+
+    @property
+    def reachability(self) -> str:
+        """``"unknown"``, ``"public"`` or ``"private"``: the newest verdict (SPEC P2P-11)."""
+        return self._core.live.events.reachability
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others can dial this node; false before the first verdict."""
+        return bool(self._core.ask("GetReachability"))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the node was closed."""
+        return self._core.closed
+
+    @property
+    def waiting(self) -> int:
+        """Received messages that nobody has taken yet."""
+        return self._core.waiting()
+
+    @property
+    def event_counts(self) -> Dict[str, int]:
+        """How many events of each type came so far, operations included."""
+        return dict(self._core.live_or_closed.events.counts)
+
+    def direct_channel(self, peer_id: str, name: str = DEFAULT_CHANNEL) -> str:
+        """The channel on which this node sends to that peer: ``"<own>::dm:<peer>-<name>"``."""
+        return self._core.direct_channel(peer_id, name)
+
+    def topic(self, name: str, owner: Optional[str] = None) -> str:
+        """The topic channel ``"<owner>::ps:<name>"``; the owner is this node unless given."""
+        return self._core.topic(name, owner)
+
+    def set_policy(self, channel: str, policy: Union[Policy, str]) -> None:
+        """What happens when that channel's receive queue is full: a Policy or its name, e.g. ``"latest"``."""
+        try:
+            number = Policy[policy.upper()] if isinstance(policy, str) else Policy(policy)
+        except (KeyError, ValueError):
+            names = ", ".join(known.name.lower() for known in Policy)
+            raise _errors.InvalidArgumentError(f"{policy!r} is no policy; there are {names}") from None
+        self._core.set_policy(channel, number)
+
+    def peers(self) -> List[Dict[str, Any]]:
+        """The connected application peers: id, addrs, connected_at, direction, misc, relayed (SPEC P2P-24)."""
+        return list(self._core.ask("GetConnectedPeers"))
+
+    def topic_peers(self) -> List[str]:
+        """Ids of the connected peers that subscribe to a topic this node has joined, each once (SPEC P2P-20)."""
+        return list(self._core.ask("GetTopicPeers"))
+
+    def rendezvous_peers(self) -> Optional[Dict[str, Any]]:
+        """The newest snapshot of the rendezvous topic, ``peers`` and ``update_count``; None before the first (P2P-21)."""
+        answer: Optional[Dict[str, Any]] = self._core.ask("GetRendezvousPeers")
+        return answer
+
+    def statistics(self) -> Dict[str, Any]:
+        """Counters and gauges of the node; losses are exact (SPEC GEN-02)."""
+        return dict(self._core.ask("GetStatistics"))
+
+    def events(self, *types: str) -> EventStream:
+        """The events from now on, of the given types or all: iterate with ``for`` or ``async for``."""
+        return self._core.live.events.open_stream(list(types) if types else None)
+
+    def on_event(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Calls ``callback(event)`` for every later event, on a thread of this node; it may block and may use the node.
+
+        Exceptions of the callback are logged and change nothing. Returns what removes the callback."""
+        return self._core.live.events.call_back(callback)
+
+    def _wait_for_message(self, waiter: Waiter, channel: Optional[str], deadline: Optional[float]) -> Steps[Message]:
+        taken = yield from self._core.live_or_closed.inbox.wait(waiter, channel, 1, 0, True, deadline)
+        if not taken:  # the caller had found nothing either
+            raise _errors.TimeoutError("no message came before the timeout")
+        return taken[0]
+
+    def __repr__(self) -> str:
+        live = self._core._live
+        return f"<{type(self).__name__} {'not started' if live is None else live.peer_id}{' closed' if self.closed else ''}>"
+
+
+def _core_of(config: _config.Config, clean_up: Callable[[], object]) -> Core:
+    try:
+        return Core(config, clean_up)
+    except BaseException:
+        clean_up()
+        raise
+
+
+class Node(_Face):
+    """A peer-to-peer node.
+
+    ::
+
+        async with peerbus.Node() as node:              # asyncio
+            await node.connect(addresses)
+            await node.send(peer_id, b"hello")
+            async for message in node.messages():
+                print(message.sender, bytes(message))
+
+        with peerbus.Node() as node:                    # threads: a BlockingNode with the same methods
+            node.connect(addresses)
+
+    The arguments are the configuration; the node starts with the ``with`` block, or with ``start()``. ``sync`` is the
+    blocking face of the same node; both may be used at once, from any thread and any number of event loops.
+
+    Arguments:
+        identity_dir: directory of the node's key, created if absent. Without it the node gets a new identity in a
+            private temporary directory, which is removed at its end.
+        config: keys of CreateNode as README.md lists them, e.g. ``{"dht": {"enabled": False}}``.
+        keys: the same keys as keywords (``dht={"enabled": False}``), and shorter names of common ones: ``ips``
+            (``listen_ips``), ``port`` (``predefined_port``, 0: random), ``name`` (``log.name``). ``limits`` not given
+            are those of ``peerbus.NODE_LIMITS``.
+
+    Like every libp2p node it listens on 0.0.0.0 unless told otherwise: ``ips=["127.0.0.1"]`` keeps it on this machine.
+
+    Timeouts are seconds; 0 tries once. Every failure is a subclass of PeerbusError.
+    A ``send`` that finds room, and a ``receive`` that finds a message, do not switch tasks.
+    """
+
+    @property
+    def sync(self) -> BlockingNode:
+        """The same node with blocking methods."""
+        return BlockingNode._of(self._core)
+
+    @classmethod
+    def _of(cls, core: Core) -> Node:
+        node = cls.__new__(cls)
+        node._core = core
+        return node
+
+    async def start(self) -> Node:
+        """Starts the node; ``async with`` does it. Raises InvalidConfigError, IdentityError."""
+        await run_async(self._core.start)
+        return self
+
+    async def close(self) -> None:
+        """Closes the node: messages taken for sending get up to 2 s to leave. Closing again is fine.
+
+        Fetched messages can still be received; then ``receive`` raises ClosedError, and iterations end.
+        Cancelling it does not stop the closing."""
+        await run_async(self._core.close)
+
+    async def __aenter__(self) -> Node:
+        return await self.start()
+
+    async def __aexit__(self, *error: object) -> None:
+        if not _library._state.forked:
+            await self.close()
+
+    def __enter__(self) -> BlockingNode:
+        return self.sync.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.sync.__exit__(*error)
+
+    async def connect(self, addresses: Union[str, Sequence[str]], timeout: float = DEFAULT_TIMEOUT_S) -> Dict[str, Any]:
+        """Connects to a peer by its multiaddresses; the first must end in ``/p2p/<peer id>`` (SPEC P2P-12).
+
+        Returns ``{"ID": peer id, "Addrs": [address actually dialled]}``. Cancelling the task cancels the dialling.
+        Raises InvalidArgumentError (a ValueError), UnreachableError, TimeoutError, RefusedError."""
+        return await run_async(lambda waiter: self._core.connect(waiter, addresses, timeout))
+
+    async def disconnect(self, peer_id: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Closes every connection to the peer and forgets it. Not connected is no error (SPEC P2P-13)."""
+        await run_async(lambda waiter: self._core.disconnect(waiter, peer_id, timeout))
+
+    async def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Puts a message into the outbound queue of a peer id (its channel ``main``) or of a direct channel.
+
+        When it returns, the data is copied. While there is no room it waits, in the order of the calls; then it raises
+        WouldBlockError at the timeout, and nothing was sent. A message that was taken and then lost is a
+        ``messages_lost`` event. Raises NotConnectedError, InvalidArgumentError, TooLargeError, ClosedError."""
+        if not self._core.try_send(to, data):
+            await run_async(lambda waiter: self._core.send(waiter, to, data, timeout))
+
+    async def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> int:
+        """Publishes on a topic channel, without subscribing to it. Returns how many connected subscribers there were."""
+        reached = self._core.try_publish(channel, data)
+        if reached < 0:
+            reached = await run_async(lambda waiter: self._core.publish(waiter, channel, data, timeout))
+        return reached
+
+    async def flush(self, to: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Waits until the transport has taken what was sent to the peer id or channel before.
+
+        Raises TimeoutError, or PeerClosedError when some of it was lost."""
+        await run_async(lambda waiter: self._core.flush(waiter, to, timeout))
+
+    async def subscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Starts receiving a topic channel. Idempotent. One rendezvous topic (``...:rv``) at a time (SPEC P2P-20, P2P-21)."""
+        await run_async(lambda waiter: self._core.subscribe(waiter, channel, timeout))
+
+    async def unsubscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Stops receiving a topic channel. Idempotent, also for unknown topics."""
+        await run_async(lambda waiter: self._core.unsubscribe(waiter, channel, timeout))
+
+    async def receive(self, channel: Optional[str] = None, timeout: Optional[float] = None) -> Message:
+        """Takes the next message, of one channel or of all in turn. Waits until one comes, or ``timeout`` seconds.
+
+        A cancelled wait has taken nothing. Raises TimeoutError; ClosedError once the node is closed and what was
+        fetched before is taken."""
+        message = self._core.live_or_closed.inbox.take_one(channel)
+        if message is None:
+            deadline = deadline_after(timeout)
+            message = await run_async(lambda waiter: self._wait_for_message(waiter, channel, deadline))
+        return message
+
+    async def receive_batch(
+        self,
+        channel: Optional[str] = None,
+        timeout: Optional[float] = None,
+        max_messages: int = BATCH_MESSAGES,
+        max_bytes: int = BATCH_BYTES,
+    ) -> List[Message]:
+        """Waits for the first message and takes all that wait, within the bounds, but always one (``max_bytes`` 0: no
+        bound). An empty list at the timeout."""
+        inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
+        return await run_async(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
+
+    def messages(self, channel: Optional[str] = None) -> AsyncIterator[Message]:
+        """The messages as they come, for ``async for``; ends when the node is closed.
+
+        Leaving the loop early loses nothing: later messages go to whoever receives next."""
+        return _MessageStream(self, channel)
+
+
+class _MessageStream:
+    """``async for`` over the messages."""
+
+    def __init__(self, node: Node, channel: Optional[str]) -> None:
+        self._node = node
+        self._channel = channel
+        self._since_wait = 0
+
+    def __aiter__(self) -> _MessageStream:
+        return self
+
+    async def __anext__(self) -> Message:
+        inbox = self._node._core.live_or_closed.inbox
+        if self._since_wait >= _PATIENCE:
+            self._since_wait = 0
+            await asyncio.sleep(0)  # before a message is taken: a cancellation in here loses none
+        try:
+            message = inbox.take_one(self._channel)
+            if message is not None:
+                self._since_wait += 1
+                return message
+            self._since_wait = 0
+            return await run_async(lambda waiter: self._node._wait_for_message(waiter, self._channel, None))
+        except _errors.ClosedError:
+            raise StopAsyncIteration from None
+
+
+class BlockingNode(_Face):
+    """A Node whose methods block the calling thread instead of being awaited. Arguments and errors are those of Node.
+
+    Get it by ``with peerbus.Node(...) as node``, as ``node.sync`` of a running Node, or make one directly. Ctrl-C ends
+    every wait; a message, connection or subscription is then either complete or cancelled, never half done.
+    """
+
+    @property
+    def sync(self) -> BlockingNode:
+        """Itself."""
+        return self
+
+    @property
+    def asynchronous(self) -> Node:
+        """The same node with awaitable methods."""
+        return Node._of(self._core)
+
+    @classmethod
+    def _of(cls, core: Core) -> BlockingNode:
+        node = cls.__new__(cls)
+        node._core = core
+        return node
+
+    def start(self) -> BlockingNode:
+        """See Node.start."""
+        run_blocking(self._core.start)
+        return self
+
+    def close(self) -> None:
+        """See Node.close."""
+        run_blocking(self._core.close)
+
+    def __enter__(self) -> BlockingNode:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        if not _library._state.forked:
+            self.close()
+
+    def connect(self, addresses: Union[str, Sequence[str]], timeout: float = DEFAULT_TIMEOUT_S) -> Dict[str, Any]:
+        """See Node.connect."""
+        return run_blocking(lambda waiter: self._core.connect(waiter, addresses, timeout))
+
+    def disconnect(self, peer_id: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """See Node.disconnect."""
+        run_blocking(lambda waiter: self._core.disconnect(waiter, peer_id, timeout))
+
+    def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """See Node.send."""
+        if not self._core.try_send(to, data):
+            run_blocking(lambda waiter: self._core.send(waiter, to, data, timeout))
+
+    def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> int:
+        """See Node.publish."""
+        reached = self._core.try_publish(channel, data)
+        return reached if reached >= 0 else run_blocking(lambda waiter: self._core.publish(waiter, channel, data, timeout))
+
+    def flush(self, to: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """See Node.flush."""
+        run_blocking(lambda waiter: self._core.flush(waiter, to, timeout))
+
+    def subscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """See Node.subscribe."""
+        run_blocking(lambda waiter: self._core.subscribe(waiter, channel, timeout))
+
+    def unsubscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """See Node.unsubscribe."""
+        run_blocking(lambda waiter: self._core.unsubscribe(waiter, channel, timeout))
+
+    def receive(self, channel: Optional[str] = None, timeout: Optional[float] = None) -> Message:
+        """See Node.receive."""
+        message = self._core.live_or_closed.inbox.take_one(channel)
+        if message is None:
+            deadline = deadline_after(timeout)
+            message = run_blocking(lambda waiter: self._wait_for_message(waiter, channel, deadline))
+        return message
+
+    def receive_batch(
+        self,
+        channel: Optional[str] = None,
+        timeout: Optional[float] = None,
+        max_messages: int = BATCH_MESSAGES,
+        max_bytes: int = BATCH_BYTES,
+    ) -> List[Message]:
+        """See Node.receive_batch."""
+        inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
+        return run_blocking(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
+
+    def messages(self, channel: Optional[str] = None) -> Iterator[Message]:
+        """The messages as they come, for ``for``; ends when the node is closed."""
+        inbox = self._core.live_or_closed.inbox
+        while True:
+            try:
+                message = inbox.take_one(channel)
+                if message is None:
+                    message = run_blocking(lambda waiter: self._wait_for_message(waiter, channel, None))
+            except _errors.ClosedError:
+                return
+            yield message

@@ -1,0 +1,37 @@
+"""Nodes for the tests of the Python package: on loopback, closed at the end of each test."""
+
+import contextlib
+import os
+import sys
+
+import pytest
+from support import ENVIRONMENT, LOCAL, PACKAGE
+
+if str(PACKAGE) not in sys.path:
+    sys.path.insert(0, str(PACKAGE))
+os.environ.update(ENVIRONMENT)
+
+import peerbus
+
+
+@pytest.fixture(scope="session")
+def environment(library_path):
+    """The library under test, here and in the processes that tests start."""
+    os.environ["PEERBUS_LIBRARY"] = str(library_path)
+
+
+@pytest.fixture
+def nodes(environment):
+    """Makes blocking nodes: nodes(limits={...})."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **keys: stack.enter_context(peerbus.Node(**{**LOCAL, **keys}))
+
+
+@pytest.fixture
+def pair(nodes):
+    """Two connected nodes."""
+    alice, bob = nodes(), nodes()
+    with bob.events("peer_connected") as events:
+        alice.connect(bob.addresses, timeout=20)
+        events.wait_for_blocking("peer_connected", peer=alice.peer_id, timeout=20)
+    return alice, bob

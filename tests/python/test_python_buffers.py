@@ -1,0 +1,91 @@
+"""Payloads cross the border without copies."""
+
+import array
+import ctypes
+import gc
+
+import pytest
+from fake_library import FakeLibrary
+
+from peerbus import _buffers
+
+
+def test_a_batch_becomes_messages_with_all_their_fields():
+    library = FakeLibrary()
+    [message] = _buffers.messages(library, library.batch(b"hello", gap=7), 1)
+    assert (message.sender, message.channel, message.protocol, message.gap) == ("peer", "channel", "protocol", 7)
+    assert message.data == b"hello" and bytes(message) == b"hello" and len(message) == 5
+
+
+def test_received_payloads_are_read_only():
+    library = FakeLibrary()
+    [message] = _buffers.messages(library, library.batch(b"hello"), 1)
+    assert message.data.readonly
+    with pytest.raises(TypeError):
+        message.data[0] = 0
+
+
+def test_an_empty_payload_is_an_empty_view():
+    library = FakeLibrary()
+    [message] = _buffers.messages(library, library.batch(b""), 1)
+    assert len(message.data) == 0 and bool(message)
+
+
+def test_a_batch_is_freed_once_when_its_last_view_dies():
+    library = FakeLibrary()
+    batch = library.batch(b"first", b"second")
+    messages = _buffers.messages(library, batch, 2)
+    view = messages[1].data[1:3]
+    del messages
+    gc.collect()
+    assert library.freed == []
+    assert bytes(view) == b"ec"
+    del view
+    gc.collect()
+    assert library.freed == [batch]
+
+
+def test_texts_that_are_not_utf_8_lose_no_message():
+    library = FakeLibrary()
+    [message] = _buffers.messages(library, library.batch(b"x", channels=[b"\xff"]), 1)
+    assert message.channel == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"abc", bytearray(b"abc"), memoryview(b"xabcx")[1:4], array.array("b", b"abc"), (ctypes.c_char * 3)(*b"abc")],
+    ids=lambda data: type(data).__name__,
+)
+def test_any_buffer_is_a_payload(data):
+    with _buffers.Pinned(data) as payload:
+        assert payload.size == 3
+        assert ctypes.string_at(payload.pointer, 3) == b"abc"
+
+
+def test_a_payload_is_not_copied():
+    data = bytearray(b"abc")
+    with _buffers.Pinned(data) as payload:
+        data[0] = ord("z")
+        assert ctypes.string_at(payload.pointer, 3) == b"zbc"
+        with pytest.raises(BufferError):
+            data.extend(b"more")
+    data.extend(b"more")
+
+
+def test_an_array_with_gaps_is_sent_in_c_order():
+    numpy = pytest.importorskip("numpy")
+    data = numpy.arange(16, dtype=numpy.uint8).reshape(4, 4)[:, ::2]
+    with _buffers.Pinned(data) as payload:
+        assert ctypes.string_at(payload.pointer, payload.size) == data.tobytes()
+
+
+@pytest.mark.parametrize("data", [b"", bytearray(), memoryview(b"")], ids=lambda data: type(data).__name__)
+def test_an_empty_payload_has_an_address(data):
+    with _buffers.Pinned(data) as payload:
+        assert payload.size == 0 and payload.pointer is not None and payload.pointer != 0
+
+
+@pytest.mark.parametrize("data", ["text", 3, None, [1, 2]], ids=lambda data: type(data).__name__)
+def test_what_is_no_buffer_is_a_type_error(data):
+    with pytest.raises(TypeError):
+        _buffers.Pinned(data)
