@@ -10,6 +10,7 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
 from peerbus.messages import DecodeError, DecodeLimits, Msg
 
 KNOWN_TYPES = {

@@ -11,6 +11,7 @@ import sys
 
 import numpy
 import pytest
+
 from peerbus.messages import Msg
 
 UNAIVERSE_VERSION = "0.1.31"

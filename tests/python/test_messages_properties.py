@@ -10,8 +10,9 @@ import tracemalloc
 import numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peerbus.messages import DecodeError, DecodeLimits, Msg
 from PIL import Image
+
+from peerbus.messages import DecodeError, DecodeLimits, Msg
 
 MIB = 1024 * 1024
 DAMAGED_MESSAGES = 4000

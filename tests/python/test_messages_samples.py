@@ -12,9 +12,10 @@ import zlib
 
 import numpy
 import pytest
+from PIL import Image
+
 from peerbus import _messages_gzip, _messages_schema
 from peerbus.messages import DecodeError, DecodeLimits, FilePayload, Msg
-from PIL import Image
 
 MIB = 1024 * 1024
 NUMPY_TYPES = [

@@ -7,6 +7,7 @@ import sys
 
 import numpy
 import pytest
+
 from peerbus.messages import DecodeError, Msg
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")

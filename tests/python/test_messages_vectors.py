@@ -7,8 +7,9 @@ import pathlib
 
 import numpy
 import pytest
-from peerbus.messages import DecodeError, Msg
 from PIL import Image
+
+from peerbus.messages import DecodeError, Msg
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors" / "messages"
 NAMES = sorted(path.stem for path in VECTORS.glob("*.json") if path.stem != "malformed")

@@ -12,14 +12,14 @@ from peerbus import _buffers
 
 def test_a_batch_becomes_messages_with_all_their_fields():
     library = FakeLibrary()
-    [message] = _buffers.messages(library, library.batch(b"hello", gap=7), 1)
+    [message] = _buffers.messages(library, library.batch(b"hello", gap=7))
     assert (message.sender, message.channel, message.protocol, message.gap) == ("peer", "channel", "protocol", 7)
     assert message.data == b"hello" and bytes(message) == b"hello" and len(message) == 5
 
 
 def test_received_payloads_are_read_only():
     library = FakeLibrary()
-    [message] = _buffers.messages(library, library.batch(b"hello"), 1)
+    [message] = _buffers.messages(library, library.batch(b"hello"))
     assert message.data.readonly
     with pytest.raises(TypeError):
         message.data[0] = 0
@@ -27,14 +27,14 @@ def test_received_payloads_are_read_only():
 
 def test_an_empty_payload_is_an_empty_view():
     library = FakeLibrary()
-    [message] = _buffers.messages(library, library.batch(b""), 1)
+    [message] = _buffers.messages(library, library.batch(b""))
     assert len(message.data) == 0 and bool(message)
 
 
 def test_a_batch_is_freed_once_when_its_last_view_dies():
     library = FakeLibrary()
     batch = library.batch(b"first", b"second")
-    messages = _buffers.messages(library, batch, 2)
+    messages = _buffers.messages(library, batch)
     view = messages[1].data[1:3]
     del messages
     gc.collect()
@@ -47,7 +47,7 @@ def test_a_batch_is_freed_once_when_its_last_view_dies():
 
 def test_texts_that_are_not_utf_8_lose_no_message():
     library = FakeLibrary()
-    [message] = _buffers.messages(library, library.batch(b"x", channels=[b"\xff"]), 1)
+    [message] = _buffers.messages(library, library.batch(b"x", channels=[b"\xff"]))
     assert message.channel == "\ufffd"
 
 

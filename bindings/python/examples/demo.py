@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import json
 import os
 import sys
@@ -233,7 +232,7 @@ class Table:
         good = sent == got
         self.bad += not good
         took = f"{ms:.1f}" if isinstance(ms, float) else ms
-        print(f"{what:<18} {way:<22} {size:>12} {took:>9}  {str(sent):<17} {'ok' if good else f'WRONG: {got}'}", flush=True)
+        print(f"{what:<18} {way:<22} {size:>12} {took:>9}  {sent!s:<17} {'ok' if good else f'WRONG: {got}'}", flush=True)
 
 
 def compare(table: Table, way: str, sent: List[Dict[str, Any]], received: List[Dict[str, Any]]) -> None:

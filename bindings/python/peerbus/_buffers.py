@@ -136,7 +136,7 @@ class _AddressSpace(ctypes.c_ubyte * sys.maxsize):  # type: ignore[misc]
 
 
 _BASE = 1
-_BATCH = struct.Struct("=Q8x")  # peerbus_batch: messages, then count, which the caller knows
+_BATCH = struct.Struct("=2Q")  # peerbus_batch: messages, count
 _MESSAGE = struct.Struct("=6Q16x")  # peerbus_message without its reserved words
 _string_at = ctypes.string_at
 
@@ -149,13 +149,14 @@ class _Texts(Dict[int, str]):
         return text
 
 
-def messages(library: _library.Library, batch: int, count: int) -> List[Message]:
+def messages(library: _library.Library, batch: int) -> List[Message]:
     """The messages of a batch that peerbus_receive returned. Takes the batch over."""
     owner = _AddressSpace.from_address(_BASE)
     owner.free = library.c.peerbus_batch_free
     owner.batch = batch
     memory = memoryview(owner).cast("B").toreadonly()
-    table = _BATCH.unpack_from(memory, batch - _BASE)[0] - _BASE
+    table, count = _BATCH.unpack_from(memory, batch - _BASE)
+    table -= _BASE
     texts = _Texts()
     return [
         Message(texts[sender], texts[channel], memory[data - _BASE : data - _BASE + size], texts[protocol], gap)

@@ -77,7 +77,7 @@ def parse(message_class: Any, data: Any) -> Any:
 def _message_class(files: Any, name: str) -> Any:
     from google.protobuf import descriptor_pool, message_factory
 
-    pool = descriptor_pool.DescriptorPool()
+    pool: Any = descriptor_pool.DescriptorPool()
     for file in files.file:
         pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))

@@ -387,9 +387,12 @@ class BlockingNode(_Face):
 
     def receive(self, channel: Optional[str] = None, timeout: Optional[float] = None) -> Message:
         """See Node.receive."""
-        message = self._core.live_or_closed.inbox.take_one(channel)
+        inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
+        message = inbox.take_one(channel)
+        if message is None and channel is None:
+            inbox.linger(deadline)
+            message = inbox.take_one(channel)
         if message is None:
-            deadline = deadline_after(timeout)
             message = run_blocking(lambda waiter: self._wait_for_message(waiter, channel, deadline))
         return message
 
@@ -402,16 +405,18 @@ class BlockingNode(_Face):
     ) -> List[Message]:
         """See Node.receive_batch."""
         inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
+        taken = inbox.take(channel, max_messages, max_bytes)
+        if taken:
+            return taken
+        if channel is None:
+            inbox.linger(deadline)
         return run_blocking(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
 
     def messages(self, channel: Optional[str] = None) -> Iterator[Message]:
         """The messages as they come, for ``for``; ends when the node is closed."""
-        inbox = self._core.live_or_closed.inbox
         while True:
             try:
-                message = inbox.take_one(channel)
-                if message is None:
-                    message = run_blocking(lambda waiter: self._wait_for_message(waiter, channel, None))
+                message = self.receive(channel)
             except _errors.ClosedError:
                 return
             yield message
