@@ -1,0 +1,305 @@
+"""What each kind of argument can be abused with, and what each function of the header must answer.
+
+A label is what a call's answer comes down to: "Success", "Empty", a code such as "CLOSED", "Nothing" for void, "NULL", and
+"Minus one" for MessageQueueLength, which has no codes. Everything the header adds must be entered here: the generator
+refuses a function or an argument that it does not know.
+"""
+
+from dataclasses import dataclass, field
+
+SUCCESS = frozenset({"Success"})
+EMPTY_OR_SUCCESS = frozenset({"Success", "Empty"})
+INVALID = frozenset({"INVALID_ARGUMENT"})
+TOO_LARGE = frozenset({"TOO_LARGE"})
+NOTHING = frozenset({"Nothing"})
+MINUS_ONE = frozenset({"Minus one"})
+BAD_CONFIG = frozenset({"INVALID_ARGUMENT", "INVALID_CONFIG"})
+
+
+def labels(*names):
+    return frozenset(names)
+
+
+# ---- Arguments: kind of argument -> {name of the abuse: (C expression, expected labels)} ----
+
+INSTANCE = {
+    "minus_five": ("-5", INVALID),
+    "max_instances": ("MAX_INSTANCES", INVALID),
+    "int_max": ("INT_MAX", INVALID),
+    "int_min": ("INT_MIN", INVALID),
+}
+TEXT = {
+    "null": ("NULL", INVALID),
+    "empty": ('""', INVALID),
+    "invalid_utf8": (r'"\xff\xfe\x80"', INVALID),
+    "overlong_utf8": (r'"\xc0\xaf"', INVALID),
+    "surrogate_utf8": (r'"\xed\xa0\x80"', INVALID),
+    "as_long_as_allowed": ("exact_text", INVALID),
+    "too_long": ("huge_text", TOO_LARGE),
+}
+MALFORMED = {"null", "invalid_utf8", "overlong_utf8", "surrogate_utf8", "too_long"}
+CHANNEL = {
+    **TEXT,
+    "of_256_bytes": ("text_of_256", INVALID),
+    "without_kind": ('"a"', INVALID),
+    "only_kind": ('"::dm:"', INVALID),
+    "both_kinds": ('"a::dm:b::ps:c"', INVALID),
+    "kind_twice": ('"a::ps:b::ps:c"', INVALID),
+    "format_directives": ('"%s%n::%s"', INVALID),
+}
+PEER_ID = {**TEXT, "no_peer_id": ('"not-a-peer"', INVALID), "cut_peer_id": ('"12D3KooW"', INVALID)}
+JSON = {
+    **TEXT,
+    "cut_json": ('"{\\"a\\":"', INVALID),
+    "other_json_type": ('"17"', INVALID),
+    "nested_lists": ("nested_lists", INVALID),
+    "two_values": ('"{} {}"', INVALID),
+}
+CONFIG = {
+    **{name: (expression, TOO_LARGE if name == "too_long" else BAD_CONFIG) for name, (expression, _) in JSON.items()},
+    "unknown_key": ('"{\\"unknown_key\\":1}"', BAD_CONFIG),
+}
+ADDRESSES = {
+    **JSON,
+    "empty_list": ('"[]"', INVALID),
+    "list_of_numbers": ('"[1,2]"', INVALID),
+    "without_peer": ('"[\\"/ip4/127.0.0.1/tcp/1\\"]"', INVALID),
+    "no_multiaddr": ('"[\\"127.0.0.1:1\\"]"', INVALID),
+}
+TIMEOUT = {
+    "minus_one": ("-1", INVALID),
+    "int_min": ("INT_MIN", INVALID),
+    "above_maximum": ("PEERBUS_MAX_TIMEOUT_MS + 1", INVALID),
+    "int_max": ("INT_MAX", INVALID),
+}
+LENGTH = {
+    "minus_one": ("-1", INVALID),
+    "int_min": ("INT_MIN", INVALID),
+    "int_max": ("INT_MAX", TOO_LARGE),
+    "above_limit": ("50 * 1024 * 1024 + 1", TOO_LARGE),
+    "zero": ("0", INVALID),
+}
+SIZE = {
+    "size_max": ("SIZE_MAX", TOO_LARGE),
+    "half_of_size_max": ("SIZE_MAX / 2 + 1", TOO_LARGE),
+    "above_int": ("(size_t)1 << 32", TOO_LARGE),
+    "above_limit": ("50 * 1024 * 1024 + 1", TOO_LARGE),
+    "zero": ("0", INVALID),
+}
+FREED = {"null": ("NULL", NOTHING)}
+
+
+def values(expected, **expressions):
+    return {name: (expression, expected) for name, expression in expressions.items()}
+
+
+def number(lowest, highest):
+    """Values just outside lowest..highest, and the ends of int."""
+    return values(INVALID, below=f"{lowest} - 1", above=f"{highest} + 1", int_min="INT_MIN", int_max="INT_MAX")
+
+
+ANY_INT = values(NOTHING, minus_one="-1", zero="0", int_min="INT_MIN", int_max="INT_MAX")
+
+ARGUMENTS = {
+    ("int", "instance"): INSTANCE,
+    ("const char *", "channel"): CHANNEL,
+    ("const char *", "peerID"): PEER_ID,
+    ("const char *", "configJSON"): CONFIG,
+    ("const char *", "addrsJSON"): ADDRESSES,
+    ("const char *", "logConfigJSON"): {name: (expression, NOTHING) for name, (expression, _) in JSON.items()},
+    ("const char *", "function"): {**TEXT, "other_function": ('"CloseNode"', INVALID)},
+    ("const char *", "argument"): CHANNEL,
+    ("const char *", "data"): {"null": ("NULL", INVALID)},
+    ("int", "length"): LENGTH,
+    ("const void *", "data"): {"null": ("NULL", INVALID)},
+    ("size_t", "size"): SIZE,
+    ("int", "timeoutMs"): TIMEOUT,
+    ("int", "timeout_ms"): TIMEOUT,
+    ("int", "maxEvents"): number("1", "4096"),
+    ("int", "max_messages"): number("1", "PEERBUS_MAX_BATCH"),
+    ("size_t", "max_bytes"): {"size_max": ("SIZE_MAX", SUCCESS), "one": ("1", SUCCESS)},
+    ("peerbus_batch **", "out"): {"null": ("NULL", INVALID)},
+    ("int", "policy"): number("PEERBUS_BLOCK", "PEERBUS_LATEST"),
+    ("int", "what"): number("PEERBUS_WAKE_MESSAGES", "PEERBUS_WAKE_EVENTS"),
+    ("long long", "operation"): values(
+        labels("NOT_FOUND"), zero="0", minus_one="-1", largest="LLONG_MAX", smallest="LLONG_MIN"
+    ),
+    ("int", "fd"): values(
+        INVALID, minus_two="-2", int_min="INT_MIN", closed="1000", int_max="INT_MAX", read_only="read_only"
+    ),
+    ("int", "code"): values(SUCCESS, one="1", int_min="INT_MIN", int_max="INT_MAX", minus_99="-99"),
+    ("int", "maxInstances"): ANY_INT,
+    ("int", "maxUniqueChannels"): ANY_INT,
+    ("int", "maxChannelQueueLen"): ANY_INT,
+    ("int", "maxMessageSize"): ANY_INT,
+    ("void *", "s"): FREED,
+    ("int *", "i"): FREED,
+    ("peerbus_batch *", "batch"): FREED,
+}
+
+# ---- Functions ----
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A call that waits: C statements that end by emitting "call", run in a thread while SPARE is closed."""
+
+    name: str
+    body: str
+    setup: str = "start_connected_spare();"
+    ended: frozenset = labels("CLOSED")
+
+
+@dataclass(frozen=True)
+class Function:
+    """valid: C expressions of a call that works, by argument; answers: its labels. The rest says what differs from the rule."""
+
+    valid: dict
+    answers: frozenset = SUCCESS
+    before: str = ""  # C statements around every case that makes the valid call
+    after: str = ""
+    emit: str = ""  # how to write the answer, when the return type does not tell
+    before_init: frozenset = labels("NOT_INITIALIZED")
+    never: frozenset = labels("NO_NODE")
+    closed: frozenset = labels("CLOSED")
+    forked: frozenset = labels("FORKED")
+    threads: frozenset = frozenset()  # additional labels when 16 threads call at once
+    waits: tuple = ()
+    abuse: dict = field(default_factory=dict)  # (argument, abuse): labels that differ from the kind's
+
+
+LIVE = {"instance": "LIVE"}
+TEXT_OR_CONSTANT = {"before_init": SUCCESS, "forked": SUCCESS}
+VOID = {"answers": NOTHING, "before_init": NOTHING, "forked": NOTHING}
+DATA = {"channel": "direct", "data": '"hello"', "timeout_ms": "5000"}
+
+RETRY_TEXT = "char *answer = %s; while (is_success(answer)) { FreeString(answer); answer = %s; } emit_text(\"call\", answer);"
+RETRY_INT = "int code = %s; while (code == 0) code = %s; emit_data_int(\"call\", code);"
+
+
+def until_it_fails(template, call):
+    return template.replace("%s", call)
+
+
+RECEIVE = (
+    'peerbus_batch *batch = NULL; int count = peerbus_receive(SPARE, %s, 1, 0, 60000, &batch); emit_batch("call", count, batch);'
+)
+
+FUNCTIONS = {
+    "InitializeLibrary": Function(
+        {"maxInstances": "0", "maxUniqueChannels": "0", "maxChannelQueueLen": "0", "maxMessageSize": "0", "logConfigJSON": "NULL"},
+        **VOID,
+    ),
+    "SetLogDescriptor": Function({"fd": "-1"}, before_init=SUCCESS),
+    "ConfigureRuntime": Function({"configJSON": '"{}"'}, before_init=SUCCESS),
+    "LibraryVersion": Function({}, **TEXT_OR_CONSTANT),
+    "LibraryABI": Function({}, emit="emit_int", **TEXT_OR_CONSTANT),
+    "DumpStacks": Function({}, emit="emit_beginning", before_init=SUCCESS, forked=labels("NULL")),
+    "FreeString": Function({"s": "NULL"}, **VOID),
+    "FreeInt": Function({"i": "NULL"}, **VOID),
+    "CreateNode": Function(
+        {"instance": "SPARE", "configJSON": "spare_config"},
+        after="close_spare();",
+        never=SUCCESS,
+        closed=SUCCESS,
+        threads=labels("IN_USE"),
+        abuse={("configJSON", "null"): INVALID},
+        waits=(
+            Wait(
+                "for_reachability",
+                'emit_text("call", CreateNode(SPARE, waiting_config));',
+                setup="",
+                ended=labels("CLOSED", "Success"),
+            ),
+        ),
+    ),
+    "CloseNode": Function(
+        {"instance": "SPARE"}, before="start_spare();", after="close_spare();", closed=SUCCESS
+    ),
+    "GetNodeAddresses": Function(
+        {**LIVE, "peerID": '""'},
+        abuse={
+            ("peerID", "empty"): SUCCESS,
+            ("peerID", "no_peer_id"): labels("INVALID_ARGUMENT", "NOT_FOUND"),
+            ("peerID", "cut_peer_id"): labels("INVALID_ARGUMENT", "NOT_FOUND"),
+        },
+    ),
+    "GetReachability": Function(LIVE),
+    "GetStatistics": Function(LIVE),
+    "ConnectTo": Function(
+        {**LIVE, "addrsJSON": "peer_addresses"},
+        waits=(Wait("for_a_silent_peer", 'emit_text("call", ConnectTo(SPARE, silent_addresses()));'),),
+    ),
+    "DisconnectFrom": Function({**LIVE, "peerID": "absent_peer"}),
+    "GetConnectedPeers": Function(LIVE),
+    "SendMessageToPeer": Function(
+        {**LIVE, "channel": "direct", "data": '"hello"', "length": "5"},
+        waits=(
+            Wait("for_room", until_it_fails(RETRY_TEXT, "SendMessageToPeer(SPARE, spare_direct, big, BIG_BYTES)")),
+        ),
+    ),
+    "MessageQueueLength": Function(
+        LIVE, emit="emit_int", before_init=MINUS_ONE, never=MINUS_ONE, closed=MINUS_ONE, forked=MINUS_ONE,
+        abuse={("instance", name): MINUS_ONE for name in INSTANCE},
+    ),
+    "PopMessages": Function(LIVE, answers=EMPTY_OR_SUCCESS),
+    "SubscribeToTopic": Function({**LIVE, "channel": "topic"}),
+    "UnsubscribeFromTopic": Function({**LIVE, "channel": "topic"}),
+    "GetTopicPeers": Function(LIVE),
+    "GetRendezvousPeers": Function(LIVE, answers=labels("Empty")),
+    "PopEvents": Function(
+        {**LIVE, "maxEvents": "16", "timeoutMs": "0"},
+        answers=EMPTY_OR_SUCCESS,
+        waits=(Wait("for_an_event", until_it_fails(RETRY_TEXT, "PopEvents(SPARE, 16, 60000)")),),
+    ),
+    "StartOperation": Function(
+        {**LIVE, "function": '"SubscribeToTopic"', "argument": "topic", "timeoutMs": "5000"},
+        threads=labels("LIMIT"),
+        # What a well-formed argument means is the operation's business: its event carries the error.
+        abuse={("argument", name): SUCCESS for name in CHANNEL if name not in MALFORMED},
+    ),
+    "CancelOperation": Function({**LIVE, "operation": "999999"}, answers=labels("NOT_FOUND")),
+    "peerbus_send": Function(
+        {**LIVE, **DATA, "size": "5"},
+        waits=(
+            Wait("for_room", until_it_fails(RETRY_INT, "peerbus_send(SPARE, spare_direct, big, BIG_BYTES, 60000)")),
+        ),
+    ),
+    "peerbus_flush": Function(
+        {**LIVE, "channel": "direct", "timeout_ms": "5000"},
+        waits=(
+            Wait(
+                "for_the_transport",
+                'emit_data_int("call", peerbus_flush(SPARE, spare_direct, 60000));',
+                setup="start_connected_spare(); fill_spare();",
+            ),
+        ),
+    ),
+    "peerbus_publish": Function(
+        {**LIVE, **DATA, "channel": "topic", "size": "5"},
+        abuse={("data", "null"): INVALID, ("size", "zero"): labels("INVALID_ARGUMENT", "Success")},
+    ),
+    "peerbus_receive": Function(
+        {**LIVE, "channel": "direct", "max_messages": "16", "max_bytes": "0", "timeout_ms": "0", "out": "&batch"},
+        emit="emit_batch",
+        abuse={("channel", "null"): SUCCESS},
+        waits=(
+            Wait("on_all_channels", RECEIVE.replace("%s", "NULL")),
+            Wait("on_one_channel", RECEIVE.replace("%s", "spare_direct")),
+        ),
+    ),
+    "peerbus_batch_free": Function({"batch": "NULL"}, **VOID),
+    "peerbus_interrupt": Function(LIVE),
+    "peerbus_set_policy": Function({**LIVE, "channel": "direct", "policy": "PEERBUS_LATEST"}),
+    "peerbus_wake_descriptor": Function(
+        {**LIVE, "what": "PEERBUS_WAKE_MESSAGES"},
+    ),
+    "peerbus_code_name": Function({"code": "PEERBUS_TIMEOUT"}, **TEXT_OR_CONSTANT),
+    "peerbus_last_error": Function({}, **TEXT_OR_CONSTANT),
+}
+
+# Functions with a timeout argument need a Wait, unless it is bounded by nothing that a test can hold up.
+WAITS_FOR_NOTHING = {
+    "StartOperation": "the timeout is the operation's, the call returns at once",
+    "peerbus_publish": "the router of an idle node always answers at once",
+}

@@ -1,0 +1,292 @@
+// Tests of peerbus.hpp, each run by name: unit <test> <directory>. Without arguments it lists them.
+#include "peerbus.hpp"
+
+#include <poll.h>
+
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <thread>
+
+using namespace std::chrono_literals;
+using peerbus::Batch, peerbus::Bytes, peerbus::Error, peerbus::Library, peerbus::Node, peerbus::Result;
+using peerbus::detail::Json;
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) throw std::logic_error(std::string(__FILE__) + ":" + std::to_string(__LINE__) + ": " #condition); \
+    } while (0)
+
+template <class Call> peerbus_code thrown_by(Call call) {
+    try {
+        call();
+    } catch (const Error &error) {
+        return error.code();
+    }
+    return PEERBUS_OK;
+}
+
+static std::string directory;
+
+static std::string config(const std::string &name) {
+    return R"({"identity_dir":")" + directory + "/" + name +
+           R"(","listen_ips":["127.0.0.1"],"nat":{"port_mapping":false,"hole_punching":false,"autonat":false},)"
+           R"("dht":{"enabled":false}})";
+}
+
+static const Library &library() {
+    static const Library initialized = Library::initialize();
+    return initialized;
+}
+
+struct Pair {
+    Node alice{library(), 0, config("alice")};
+    Node bob{library(), 1, config("bob")};
+    std::string channel = peerbus::direct_channel(alice.id(), bob.id(), "test");
+    Pair() { alice.connect(bob.addresses()); }
+};
+
+static_assert(!std::is_copy_constructible_v<Node> && std::is_nothrow_move_constructible_v<Node>);
+static_assert(!std::is_copy_constructible_v<Batch> && std::is_nothrow_move_constructible_v<Batch>);
+static_assert(!std::is_copy_constructible_v<Library> && !std::is_default_constructible_v<Library>);
+
+static void json_members_are_found_at_the_top_level_only() {
+    const Json json(R"( { "a" : {"message":1,"x":[{},"}"]} , "message" : "b\"c" , "n":-1.5e3, "l":[1,[2,3],"]"] } )");
+    CHECK(json.member("message") == "\"b\\\"c\"");
+    CHECK(json.member("n") == "-1.5e3");
+    CHECK(!json.member("x"));
+    CHECK(Json(*json.member("l")).entries().size() == 3);
+    CHECK(Json("[]").entries().empty() && Json("").entries().empty() && !Json("[]").member("a"));
+}
+
+static void json_texts_are_decoded() {
+    CHECK(Json(R"("\"\\\/\b\f\n\r\t")").text() == "\"\\/\b\f\n\r\t");
+    CHECK(Json(R"("\u0041\u00e9\u20ac\ud83d\ude00")").text() == "A\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
+    const std::string every("\x01\"\\\n\x1f plain \xc3\xa9");
+    CHECK(Json(Json::quoted(every)).text() == every);
+}
+
+static void json_that_is_cut_or_broken_is_never_read_past_its_end() {
+    const std::string whole = R"({"state":"Error","message":["\ud83d\ude00\u12",{"a":"\\"}],"code":"T\ud83d"}]})";
+    for (std::size_t size = 0; size <= whole.size(); ++size) {
+        for (const char replaced : {'\0', '"', '\\', '{', ']', ','}) {
+            const std::size_t at = size == 0 ? 0 : size - 1;
+            std::vector<char> exact(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+            if (replaced != 0 && size > 0) exact[at] = replaced;
+            const std::string_view text(exact.data(), exact.size());
+            Json(Json(text).member("code").value_or("")).text();
+            for (const auto entry : Json(Json(text).member("message").value_or("")).entries()) Json(entry).text();
+            Json(text).text();
+        }
+    }
+}
+
+static void a_bad_configuration_is_an_error_with_code_and_text() {
+    const auto result = Node::try_create(library(), 0, R"({"identity_dri":"x"})");
+    CHECK(!result && result.code() == PEERBUS_INVALID_CONFIG);
+    CHECK(result.failure().message.find("identity_dir") != std::string::npos);
+    CHECK(thrown_by([] { Node(library(), 0, "{}"); }) == PEERBUS_INVALID_CONFIG);
+    try {
+        Node(library(), 0, R"({"identity_dri":"x"})");
+    } catch (const Error &error) {
+        CHECK(std::string_view(error.what()).substr(0, 16) == "INVALID_CONFIG: ");
+    }
+}
+
+static void a_text_with_a_nul_byte_is_refused_instead_of_cut() {
+    Node node(library(), 0, config("alice"));
+    const std::string_view cut("x\0y", 3);
+    CHECK(node.try_subscribe(cut).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(node.try_addresses(cut).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(node.try_send(cut, peerbus::bytes("data"), 0ms).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(Node::try_create(library(), 1, cut).code() == PEERBUS_INVALID_ARGUMENT);
+}
+
+static void a_node_closes_when_it_dies_and_its_slot_is_free() {
+    for (int i = 0; i < 3; ++i) Node(library(), 0, config("alice"));
+    Node node(library(), 0, config("alice"));
+    CHECK(thrown_by([] { Node(library(), 0, config("other")); }) == PEERBUS_IN_USE);
+}
+
+static void a_moved_node_stays_open_and_the_old_object_is_closed() {
+    Node first(library(), 0, config("alice"));
+    const std::string id = first.id();
+    CHECK(id.substr(0, 4) == "12D3");
+    Node second(std::move(first));
+    CHECK(second.id() == id && !second.addresses().empty());
+    CHECK(first.try_addresses().code() == PEERBUS_CLOSED);
+    CHECK(first.try_close().ok());
+    Node third(library(), 1, config("bob"));
+    third = std::move(second);
+    CHECK(third.id() == id && !third.addresses().empty());
+    Node reused(library(), 1, config("bob"));
+}
+
+static void a_closed_node_answers_closed_also_when_its_slot_has_another_node() {
+    Node first(library(), 0, config("alice"));
+    first.close();
+    first.close();
+    CHECK(first.try_statistics().code() == PEERBUS_CLOSED);
+    Node second(library(), 0, config("bob"));
+    CHECK(first.try_statistics().code() == PEERBUS_CLOSED);
+    CHECK(first.try_receive(0ms).code() == PEERBUS_CLOSED);
+    CHECK(second.try_statistics().ok());
+}
+
+static void a_message_travels_and_its_batch_outlives_the_node() {
+    Batch batch;
+    std::string alice_id, channel;
+    {
+        Pair pair;
+        alice_id = pair.alice.id();
+        channel = pair.channel;
+        const std::vector<std::uint8_t> large(100000, 7);
+        pair.alice.send(channel, peerbus::bytes("hello"), 5s);
+        pair.alice.send(channel, large, 5s);
+        pair.alice.flush(channel, 5s);
+        Batch first = pair.bob.receive_from(channel, 10s, {1, 0});
+        CHECK(first.size() == 1 && first[0].text() == "hello");
+        batch = pair.bob.receive(10s);
+    }
+    CHECK(batch.size() == 1 && batch[0].data().size() == 100000 && batch[0].data()[99999] == 7);
+    CHECK(batch[0].from() == alice_id && batch[0].channel() == channel && batch[0].gap() == 0);
+    CHECK(!batch[0].protocol().empty());
+    Batch moved(std::move(batch));
+    CHECK(batch.empty() && batch.begin() == batch.end() && moved.size() == 1);
+    Batch &same = moved;
+    moved = std::move(same);
+    CHECK(moved.size() == 1);
+}
+
+static void nothing_waiting_is_an_empty_success() {
+    Node node(library(), 0, config("alice"));
+    CHECK(node.receive(0ms).empty());
+    while (!node.events(0ms).empty()) {}
+    CHECK(node.rendezvous_peers().empty());
+    CHECK(node.waiting() == 0 && node.peers() == "[]" && !node.is_public());
+}
+
+static void sending_now_reports_what_the_transport_says() {
+    Pair pair;
+    pair.alice.send_now(pair.channel, peerbus::bytes("now"));
+    CHECK(pair.bob.receive(10s)[0].text() == "now");
+    CHECK(pair.alice.try_send_now(pair.channel, Bytes()).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(pair.alice.try_send_now("no channel", peerbus::bytes("x")).code() == PEERBUS_INVALID_ARGUMENT);
+}
+
+static void topics_reach_their_subscribers() {
+    Pair pair;
+    const auto topic = peerbus::topic_channel(pair.alice.id(), "news");
+    pair.bob.subscribe(topic);
+    int reached = 0;
+    for (int attempt = 0; reached == 0 && attempt < 200; ++attempt) {
+        reached = pair.alice.publish(topic, peerbus::bytes("extra"), 5s);
+        if (reached == 0) pair.bob.events(50ms);
+    }
+    CHECK(reached == 1);
+    CHECK(pair.bob.receive(10s)[0].text() == "extra");
+    CHECK(pair.alice.topic_peers() == "[\"" + pair.bob.id() + "\"]");
+    pair.bob.unsubscribe(topic);
+}
+
+static void a_wait_ends_by_interrupt_and_by_close() {
+    Node node(library(), 0, config("alice"));
+    pollfd wake{node.wake_descriptor(PEERBUS_WAKE_MESSAGES), POLLIN, 0};
+    node.interrupt();
+    CHECK(poll(&wake, 1, 0) == 1);
+    CHECK(node.try_receive(10s).code() == PEERBUS_INTERRUPTED);
+    peerbus_code ended = PEERBUS_OK;
+    std::thread waiter([&] { ended = node.try_receive(60s).code(); });
+    node.close();
+    waiter.join();
+    CHECK(ended == PEERBUS_CLOSED);
+}
+
+static std::string operation_end(Node &node) {
+    for (;;) {
+        const auto events = node.events(10s, 1);
+        CHECK(!events.empty());
+        if (events.find("\"type\":\"operation\"") != std::string::npos) return events;
+    }
+}
+
+static void operations_run_in_the_background() {
+    Node node(library(), 0, config("alice"));
+    const auto topic = peerbus::topic_channel(node.id(), "news");
+    const auto operation = node.start("SubscribeToTopic", topic, 5s);
+    CHECK(operation > 0);
+    CHECK(operation_end(node).find("\"state\":\"Success\"") != std::string::npos);
+    node.start("SubscribeToTopic", "no topic", 5s);
+    CHECK(operation_end(node).find("\"code\":\"INVALID_ARGUMENT\"") != std::string::npos);
+    CHECK(node.try_cancel(operation).code() == PEERBUS_NOT_FOUND);
+    CHECK(node.try_start("NoSuchFunction", "", 5s).code() == PEERBUS_INVALID_ARGUMENT);
+}
+
+static void times_outside_the_range_are_refused() {
+    Node node(library(), 0, config("alice"));
+    CHECK(node.try_receive(-1ms).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(node.try_receive(std::chrono::hours(24 * 365 * 100)).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(node.try_events(-1ms).code() == PEERBUS_INVALID_ARGUMENT);
+}
+
+static void an_unreachable_peer_is_an_error() {
+    Pair pair;
+    const auto addresses = pair.bob.addresses();
+    const auto bob = pair.bob.id();
+    pair.alice.disconnect(bob);
+    pair.bob.close();
+    CHECK(pair.alice.try_connect(addresses).code() == PEERBUS_UNREACHABLE);
+    CHECK(pair.alice.try_connect({}).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(pair.alice.try_set_policy(pair.channel, static_cast<peerbus_policy>(9)).code() == PEERBUS_INVALID_ARGUMENT);
+}
+
+static void library_functions() {
+    CHECK(!Library::version().empty());
+    CHECK(Library::try_configure_runtime(R"({"gc_percent":100})").ok());
+    CHECK(Library::try_configure_runtime("[").code() != PEERBUS_OK);
+    CHECK(Library::try_log_to(-5).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(Library::dump_stacks().find("goroutine") != std::string::npos);
+    Node node(library(), 0, config("alice"));
+    CHECK(Library::close_all() == "\"1 closed, 0 failed\"");
+}
+
+#define TEST(name) {#name, name}
+static const struct {
+    const char *name;
+    void (*run)();
+} tests[] = {
+    TEST(json_members_are_found_at_the_top_level_only),
+    TEST(json_texts_are_decoded),
+    TEST(json_that_is_cut_or_broken_is_never_read_past_its_end),
+    TEST(a_bad_configuration_is_an_error_with_code_and_text),
+    TEST(a_text_with_a_nul_byte_is_refused_instead_of_cut),
+    TEST(a_node_closes_when_it_dies_and_its_slot_is_free),
+    TEST(a_moved_node_stays_open_and_the_old_object_is_closed),
+    TEST(a_closed_node_answers_closed_also_when_its_slot_has_another_node),
+    TEST(a_message_travels_and_its_batch_outlives_the_node),
+    TEST(nothing_waiting_is_an_empty_success),
+    TEST(sending_now_reports_what_the_transport_says),
+    TEST(topics_reach_their_subscribers),
+    TEST(a_wait_ends_by_interrupt_and_by_close),
+    TEST(operations_run_in_the_background),
+    TEST(times_outside_the_range_are_refused),
+    TEST(an_unreachable_peer_is_an_error),
+    TEST(library_functions),
+};
+
+int main(int count, char **arguments) {
+    if (count == 3) directory = arguments[2];
+    for (const auto &test : tests) {
+        if (count < 3) {
+            std::cout << test.name << "\n";
+        } else if (std::strcmp(test.name, arguments[1]) == 0) {
+            try {
+                return test.run(), 0;
+            } catch (const std::exception &failure) {
+                std::cerr << failure.what() << "\n";
+                return 1;
+            }
+        }
+    }
+    return count < 3 ? 0 : 2;
+}
