@@ -157,17 +157,15 @@ func createNode(number C.int, configText string) (any, error) {
 }
 
 func (s *slot) create(number C.int, config node.Config) (*instance, error) {
-	if !s.life.TryLock() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if !s.beginCreation(cancel) {
 		return nil, fmt.Errorf("%w: a node is being created or closed on instance %d", errInUse, number)
 	}
-	defer s.life.Unlock()
+	defer s.endCreation()
 	if s.current.Load() != nil {
 		return nil, fmt.Errorf("%w: instance %d has a node; close it first", errInUse, number)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	s.setAbort(cancel)
-	defer s.setAbort(nil)
 	if err := s.wakes.renew(); err != nil {
 		return nil, fmt.Errorf("%w: wake descriptors: %v", node.ErrInternal, err)
 	}
@@ -189,10 +187,23 @@ func (s *slot) create(number C.int, config node.Config) (*instance, error) {
 	return i, nil
 }
 
-func (s *slot) setAbort(cancel context.CancelFunc) {
+// beginCreation takes the slot's life lock together with the means to abort, so that close never waits for a creation that it
+// cannot end.
+func (s *slot) beginCreation(cancel context.CancelFunc) bool {
 	s.abort.Lock()
 	defer s.abort.Unlock()
+	if !s.life.TryLock() {
+		return false
+	}
 	s.abort.cancel = cancel
+	return true
+}
+
+func (s *slot) endCreation() {
+	s.abort.Lock()
+	defer s.abort.Unlock()
+	s.abort.cancel = nil
+	s.life.Unlock()
 }
 
 // close ends the slot's node. A creation that waits for a verdict ends early.

@@ -203,4 +203,3 @@ func (h *logHandler) WithGroup(name string) slog.Handler {
 	made.group = h.group + name + "."
 	return &made
 }
-

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -82,5 +83,9 @@ var dumpOnce sync.Once
 
 // dumpStacksOnce puts every stack into the log, at the first panic only.
 func dumpStacksOnce() {
-	dumpOnce.Do(func() { logger().Error("stacks of all goroutines", "stacks", string(allStacks())) })
+	dumpOnce.Do(func() {
+		for stack := range bytes.SplitSeq(allStacks(), []byte("\n\n")) {
+			logger().Error("goroutine", "stack", string(stack)) // one line each: a line has its bound
+		}
+	})
 }

@@ -36,4 +36,6 @@ func (s *signal) set(on bool) {
 	}
 }
 
-func (s *signal) close() error { return errors.Join(syscall.Close(s.ends[0]), syscall.Close(s.ends[1])) }
+func (s *signal) close() error {
+	return errors.Join(syscall.Close(s.ends[0]), syscall.Close(s.ends[1]))
+}

@@ -28,16 +28,17 @@
  *   host reads messages and events when it wants to, and wake descriptors say when something waits.
  *
  * Time
- *   timeoutMs / timeout_ms are milliseconds: 0 tries once without waiting, up to PEERBUS_MAX_TIMEOUT_MS. Negative values
- *   are INVALID_ARGUMENT: no call waits for ever. Functions without a timeout have a fixed one, stated below.
+ *   timeoutMs / timeout_ms are milliseconds: 0 tries once without waiting, up to PEERBUS_MAX_TIMEOUT_MS. Negative
+ *   values and larger ones are INVALID_ARGUMENT: no call waits for ever. Functions without a timeout have a fixed one, stated below.
  *
  * Text
  *   Arguments are NUL-terminated UTF-8 that the library does not keep; NULL is INVALID_ARGUMENT unless stated. Texts longer
  *   than PEERBUS_MAX_TEXT bytes are TOO_LARGE.
  *
  * Fork
- *   In a child made by fork() after the library was loaded every function answers FORKED at once (FreeString, FreeInt,
- *   peerbus_batch_free and the functions that only return constants still work). A child that loads the library itself,
+ *   In a child made by fork() after the library was loaded every function answers FORKED at once, and
+ *   MessageQueueLength -1. FreeString, FreeInt and the functions that only return constants still work; peerbus_batch_free
+ *   does nothing there. A child that loads the library itself,
  *   or calls exec(), is free to use it.
  *
  * Failure of the library itself
@@ -127,7 +128,7 @@ typedef struct peerbus_batch {
 
 /* ---- Library ------------------------------------------------------------------------------------------------- */
 
-/* Sets the defaults of later nodes. Must come first; a second call changes nothing and logs a warning.
+/* Sets the defaults of later nodes. Must come before every function that takes an instance; a second call changes nothing and logs a warning.
  *   maxInstances        slots for nodes, 1 .. 4096                                     (<= 0: 32)
  *   maxUniqueChannels   limits.channels of later nodes, 1 .. 1000000                   (<= 0: 100)
  *   maxChannelQueueLen  limits.channel_messages of later nodes, 1 .. 16777216          (<= 0: 50)
@@ -177,11 +178,11 @@ char *CreateNode(int instance, const char *configJSON);
 
 /* Closes the node, or every node with -1, and frees the slot. Messages that were taken for sending get up to 2 s to
  * leave; what remains is counted as node_closed. Blocked calls end with CLOSED. Returns within 10 s.
- * Closing a closed node succeeds. Answer: a text; with -1 "n closed, m failed". */
+ * Closing a closed node succeeds; a slot that never had one is NO_NODE. Answer: a text; with -1 "n closed, m failed". */
 char *CloseNode(int instance);
 
 /* Own addresses (peerID "") or those known of a peer, each ending in /p2p/<id>, as a list of texts. Loopback addresses
- * appear only when there are no others. Unknown peer: NOT_FOUND. */
+ * appear only when there are no others. Unknown peer: NOT_FOUND; a text that is no peer id: INVALID_ARGUMENT. */
 char *GetNodeAddresses(int instance, const char *peerID);
 
 /* Answer: true or false: the last verdict, false before the first one. */
@@ -261,8 +262,8 @@ char *PopEvents(int instance, int maxEvents, int timeoutMs);
 
 /* Runs a blocking control function in the background. function: "ConnectTo" (argument: as its addrsJSON),
  * "DisconnectFrom" (peer id), "SubscribeToTopic", "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush).
- * Answer: {"operation":7}; its end is an "operation" event, which no full event queue drops. At most 1024 at a time:
- * LIMIT. */
+ * Answer: {"operation":7}; its end, also because of a bad argument, is an "operation" event, which no full event queue
+ * drops. At most 1024 that run or whose end PopEvents has not taken: LIMIT. */
 char *StartOperation(int instance, const char *function, const char *argument, int timeoutMs);
 
 /* Ends an operation early; its event then carries CANCELLED, unless it had finished. Unknown or ended: NOT_FOUND. */
@@ -282,7 +283,7 @@ int peerbus_flush(int instance, const char *channel, int timeout_ms);
 
 /* Publishes one message on a topic, joining it without subscribing when needed. data is copied.
  * Returns the number of connected subscribers at that moment (0: nobody was reached; counted as no_peers).
- * timeout_ms bounds the wait for the router. */
+ * timeout_ms bounds the wait for the topic's checks; TIMEOUT: nothing was published. */
 int peerbus_publish(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
 
 /* Takes waiting messages, of one channel or, with channel NULL, of all in turn. Waits up to timeout_ms for the first.
@@ -296,7 +297,7 @@ int peerbus_receive(int instance, const char *channel, int max_messages, size_t 
 void peerbus_batch_free(peerbus_batch *batch);
 
 /* Ends the peerbus_receive and PopEvents calls that wait on this node now with INTERRUPTED; if none waits, the next one of
- * each kind that would. */
+ * each kind that finds nothing, also one with a timeout of 0. */
 int peerbus_interrupt(int instance);
 
 /* Chooses what happens when the channel's receive queue is full. Stays with the channel name while the node lives. */

@@ -16,8 +16,7 @@ from ._waiting import LoopWatch, Steps, Waiter, passed
 
 PREFETCH_MESSAGES = 1024  # of one call into the library when the host asks for single messages
 PREFETCH_BYTES = 4 * 1024 * 1024  # payload bytes of that
-LINGER_S = 0.02  # how late Ctrl-C may be
-_SHORTEST_LINGER_S = 0.001  # the library counts in milliseconds
+LINGER_MS = 20  # how late Ctrl-C may be
 _WAKE_MESSAGES = 1
 _LONG_WAIT_MS = 86_400_000
 _CLOSED = -4
@@ -184,31 +183,38 @@ class Inbox:
             self._library.check(count)
         return []
 
-    def linger(self, deadline: Optional[float]) -> None:
-        """Waits inside the library for a moment, so that the answer that a thread waits for reaches it without the detour
-        over a descriptor: that halves a round trip. What comes is pending then. Signals are handled afterwards, which is
-        why the moment is short; a longer wait is for ``wait``.
+    def linger(self, most: int, most_bytes: int, prefetch: bool, deadline: Optional[float]) -> List[Message]:
+        """Like ``take`` of all channels, and waits inside the library for a moment, so that the answer that a
+        thread waits for reaches it without the detour over a descriptor. Signals are handled afterwards, which is why the
+        moment is short; a longer wait is for ``wait``.
 
         One thread at a time, and nobody fetches meanwhile: two batches that are fetched at once could swap their order."""
-        left = LINGER_S if deadline is None else min(LINGER_S, deadline - time.monotonic())
+        moment = LINGER_MS
+        if deadline is not None:
+            moment = max(0, min(moment, int((deadline - time.monotonic()) * 1000)))
         with self._lock:
-            if self._lingering or self._entries or self._pending or left < _SHORTEST_LINGER_S:
-                return
+            if self._pending or self._lingering or self._entries:
+                return self._take_pending(None, most, most_bytes)
             self._lingering = True
         batch = ctypes.c_void_p()
+        taken: List[Message] = []
         count = 0
+        fetch, fetch_bytes = (PREFETCH_MESSAGES, PREFETCH_BYTES) if prefetch else (most, most_bytes)
         try:
             count = self._library.c.peerbus_receive(
-                self._instance, None, PREFETCH_MESSAGES, PREFETCH_BYTES, int(left * 1000), ctypes.byref(batch)
+                self._instance, None, fetch, fetch_bytes, moment, ctypes.byref(batch)
             )
         finally:  # also when Ctrl-C raises right after the call
             with self._lock:
                 self._lingering = False
                 if batch.value is not None:
                     self._pending.extend(_buffers.messages(self._library, batch.value))
+                    if count > 0:
+                        taken = self._take_pending(None, most, most_bytes)
                 self._pass_on()
         if count < 0 and count != _INTERRUPTED:
             self._library.check(count)
+        return taken
 
     def _pass_on(self) -> None:
         """What was fetched and not taken must not wait beside somebody who waits for it."""

@@ -388,13 +388,10 @@ class BlockingNode(_Face):
     def receive(self, channel: Optional[str] = None, timeout: Optional[float] = None) -> Message:
         """See Node.receive."""
         inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
-        message = inbox.take_one(channel)
-        if message is None and channel is None:
-            inbox.linger(deadline)
-            message = inbox.take_one(channel)
-        if message is None:
-            message = run_blocking(lambda waiter: self._wait_for_message(waiter, channel, deadline))
-        return message
+        taken = inbox.linger(1, 0, True, deadline) if channel is None else inbox.take(channel, 1, 0, True)
+        if taken:
+            return taken[0]
+        return run_blocking(lambda waiter: self._wait_for_message(waiter, channel, deadline))
 
     def receive_batch(
         self,
@@ -405,11 +402,10 @@ class BlockingNode(_Face):
     ) -> List[Message]:
         """See Node.receive_batch."""
         inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
-        taken = inbox.take(channel, max_messages, max_bytes)
-        if taken:
-            return taken
         if channel is None:
-            inbox.linger(deadline)
+            taken = inbox.linger(max_messages, max_bytes, False, deadline)
+            if taken:
+                return taken
         return run_blocking(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
 
     def messages(self, channel: Optional[str] = None) -> Iterator[Message]:
