@@ -1,0 +1,56 @@
+"""peerbus.Node in threads: send, and receive_batch or (--receive single) one message at a time."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import Any, Callable, List
+
+from endpoint import Endpoint, Lane, serve
+
+LANES = [
+    Lane("peerbus"),
+    Lane("peerbus, single receive", ["--receive", "single"], sizes=(100, 1024)),
+    Lane("peerbus QUIC", ["--transport", "quic"]),
+]
+_WAIT_S = 60.0
+
+
+class BlockingEndpoint(Endpoint):
+    def __init__(self, transport: str, receive: str) -> None:
+        import node
+
+        self._transport = transport
+        self._make = node
+        self._node: Any = node.new_node().sync.start()
+        self._peer = ""
+        self._single = receive == "single"
+
+    def listen(self) -> List[str]:
+        return self._make.addresses_of(self._node, self._transport)
+
+    def connect(self, address: List[str]) -> None:
+        self._node.connect(address)
+        self._peer = self._make.peer_of(address[0])
+
+    def accept(self) -> None:
+        self._peer = self._peer or self._node.peers()[0]["id"]
+
+    def sender(self) -> Callable[[bytes], object]:
+        return partial(self._node.send, self._peer)
+
+    def take(self) -> List[memoryview]:
+        if self._single:
+            return [self._node.receive(timeout=_WAIT_S).data]
+        return [message.data for message in self._node.receive_batch(timeout=_WAIT_S)]
+
+    def close(self) -> None:
+        self._node.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--transport", default="tcp")
+    parser.add_argument("--receive", default="batch")
+    options = parser.parse_args()
+    serve(BlockingEndpoint(options.transport, options.receive))
