@@ -53,9 +53,4 @@ var chunkBuffers = bufferPool{pool: sync.Pool{New: func() any { return new([coal
 
 func (p *bufferPool) get() []byte { return p.pool.Get().(*[coalesceBytes]byte)[:0] }
 
-// put takes a buffer back if it is one of the pool's.
-func (p *bufferPool) put(buffer []byte) {
-	if cap(buffer) == coalesceBytes {
-		p.pool.Put((*[coalesceBytes]byte)(buffer[:coalesceBytes]))
-	}
-}
+func (p *bufferPool) put(buffer []byte) { p.pool.Put((*[coalesceBytes]byte)(buffer[:coalesceBytes])) }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"peerbus/queue"
@@ -27,7 +26,7 @@ const (
 	chatBlockTimeout = 20 * time.Second
 	// firstPayloadBuffer is what a claimed payload length gets before a byte of it has arrived, unless the stream has
 	// delivered more than that already: memory follows what a peer sent, not what it says.
-	firstPayloadBuffer = 1 << 20
+	firstPayloadBuffer = 64 << 10
 	// maxKnownChannels bounds the channel names that one stream remembers.
 	maxKnownChannels = 1024
 )
@@ -50,9 +49,9 @@ type chatReader struct {
 
 	pending   []queue.Message
 	verdicts  map[string]verdict
-	delivered int64 // payload bytes received so far
-	midFrame  bool
-	frameEnd  time.Time // when the frame in progress must be complete
+	delivered int64     // payload bytes received so far
+	frameEnd  time.Time // when the frame in progress must be complete; zero between frames
+	uncounted bool      // a frame has begun that is neither received nor counted as lost
 }
 
 func newChatReader(l *link, stream *chatStream) *chatReader {
@@ -68,25 +67,19 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // fill reads from the stream under the deadline that fits: idle between frames, progress within one. What was decoded goes
 // into the queue first, since the read may block.
 func (r *chatReader) fill(p []byte) (int, error) {
-	if err := r.handOver(); err != nil {
+	if err := r.handOverUntimed(); err != nil {
 		return 0, err
 	}
+	midFrame := r.midFrame()
 	for {
-		deadline := time.Unix(0, r.stream.lastUse.Load()).Add(chatIdleTimeout)
-		if r.midFrame {
-			deadline = time.Now().Add(frameStallTimeout)
-			if !r.frameEnd.IsZero() && r.frameEnd.Before(deadline) {
-				deadline = r.frameEnd
-			}
-		}
-		if err := r.stream.SetReadDeadline(deadline); err != nil {
+		if err := r.stream.SetReadDeadline(r.deadline(midFrame)); err != nil {
 			return 0, err
 		}
 		n, err := r.stream.Read(p)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n > 0 || !isDeadline(err) {
 			return n, err
 		}
-		if r.midFrame {
+		if midFrame {
 			return 0, errStalled
 		}
 		if time.Since(time.Unix(0, r.stream.lastUse.Load())) >= chatIdleTimeout {
@@ -95,26 +88,64 @@ func (r *chatReader) fill(p []byte) (int, error) {
 	}
 }
 
-// run decodes until the stream ends; io.EOF is the peer's orderly end.
+// midFrame tells whether the peer has begun a frame: at least a byte of it is here.
+func (r *chatReader) midFrame() bool { return !r.frameEnd.IsZero() || r.source.Buffered() > 0 }
+
+func (r *chatReader) deadline(midFrame bool) time.Time {
+	if !midFrame {
+		return time.Unix(0, r.stream.lastUse.Load()).Add(chatIdleTimeout)
+	}
+	stall := time.Now().Add(frameStallTimeout)
+	if !r.frameEnd.IsZero() && r.frameEnd.Before(stall) {
+		return r.frameEnd
+	}
+	return stall
+}
+
+// handOverUntimed is handOver whose wait the peer does not answer for: it holds neither for idle nor for stalled.
+func (r *chatReader) handOverUntimed() error {
+	if len(r.pending) == 0 {
+		return nil
+	}
+	began := time.Now()
+	err := r.handOver()
+	r.stream.touch()
+	if !r.frameEnd.IsZero() {
+		r.frameEnd = r.frameEnd.Add(time.Since(began))
+	}
+	return err
+}
+
+// run decodes until the stream ends; io.EOF is the peer's orderly end. A frame that it cuts off is counted.
 func (r *chatReader) run() error {
 	for {
 		err := r.frame()
 		if err == nil {
 			continue
 		}
+		if r.uncounted || r.frameEnd.IsZero() && r.source.Buffered() > 0 {
+			r.lost(r.cutOff(err), "")
+		}
 		if handErr := r.handOver(); handErr != nil {
 			return handErr
-		}
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errStalled) {
-			r.lost(lossBadFrame, "")
 		}
 		return err
 	}
 }
 
+// cutOff is the loss reason of a frame that ends in the middle.
+func (r *chatReader) cutOff(err error) string {
+	switch {
+	case r.link.ctx.Err() != nil:
+		return lossReason(contextError(r.link.ctx, "reading"))
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errStalled):
+		return lossBadFrame
+	}
+	return lossPeerClosed
+}
+
 func (r *chatReader) frame() error {
-	r.midFrame = r.source.Buffered() > 0
-	r.frameEnd = time.Time{}
+	r.frameEnd, r.uncounted = time.Time{}, false
 	header, err := r.source.Peek(frameTotalBytes)
 	if err != nil {
 		if err == io.EOF && len(header) > 0 {
@@ -126,12 +157,12 @@ func (r *chatReader) frame() error {
 	if _, err := r.source.Discard(frameTotalBytes); err != nil || total == 0 {
 		return err
 	}
-	if total > int64(r.link.node.config.Limits.MessageBytes) {
-		r.lost(lossOversize, "")
-		return fmt.Errorf("%w: a frame of %d bytes, at most %d are taken", errBadFrame, total, r.link.node.config.Limits.MessageBytes)
-	}
-	r.midFrame = true
+	r.uncounted = true
 	r.frameEnd = time.Now().Add(frameStallTimeout + time.Duration(total/minFrameRate)*time.Second)
+	if most := int64(r.link.node.config.Limits.MessageBytes); total > most {
+		r.count(lossOversize, "")
+		return fmt.Errorf("%w: a frame of %d bytes, at most %d are taken", errBadFrame, total, most)
+	}
 	return r.body(int(total))
 }
 
@@ -142,7 +173,7 @@ func (r *chatReader) body(total int) error {
 	}
 	size := total - frameChannelBytes - int(length)
 	if size < 0 {
-		r.lost(lossBadFrame, "")
+		r.count(lossBadFrame, "")
 		return fmt.Errorf("%w: a total of %d bytes cannot hold a channel of %d", errBadFrame, total, length)
 	}
 	name, err := r.source.Peek(int(length))
@@ -154,7 +185,7 @@ func (r *chatReader) body(total int) error {
 		return unexpected(err)
 	}
 	if reason != "" {
-		r.lost(reason, channel)
+		r.count(reason, channel)
 		_, err := io.CopyN(io.Discard, r.source, int64(size))
 		return unexpected(err)
 	}
@@ -163,6 +194,8 @@ func (r *chatReader) body(total int) error {
 		return unexpected(err)
 	}
 	r.delivered += int64(size)
+	r.uncounted = false
+	r.stream.heard.Store(true)
 	r.stream.touch()
 	r.pending = append(r.pending, queue.Message{From: r.from, Channel: channel, Protocol: ChatProtocol, Data: payload})
 	if len(r.pending) >= chatReadBatch {
@@ -231,6 +264,12 @@ func (r *chatReader) handOver() error {
 		return nil
 	}
 	return err
+}
+
+// count counts the frame in progress as lost.
+func (r *chatReader) count(reason, channel string) {
+	r.uncounted = false
+	r.lost(reason, channel)
 }
 
 func (r *chatReader) lost(reason, channel string) {

@@ -2,20 +2,24 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-yamux/v5"
 )
 
 // chatStream is one chat stream of either direction. The link's lock guards written.
 type chatStream struct {
 	network.Stream
 	written bool          // we have put frames on it
+	heard   atomic.Bool   // the peer has put frames on it
 	lastUse atomic.Int64  // when the last frame of either direction passed, Unix nanoseconds
 	ended   chan struct{} // closed when its reader is done
 }
@@ -26,21 +30,32 @@ func newChatStream(s network.Stream) *chatStream {
 	return stream
 }
 
-func (s *chatStream) touch() { s.lastUse.Store(time.Now().UnixNano()) }
-
-// write puts frames on the stream and answers how many bytes the transport took.
-func (s *chatStream) write(frames []byte) (int, error) {
-	if err := s.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
-	}
-	n, err := s.Write(frames)
-	s.touch()
-	return n, err
+// isDeadline tells whether a stream's deadline has passed. Streams over yamux, those of TCP and WebSocket, have an error of
+// their own for that.
+func isDeadline(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, yamux.ErrTimeout)
 }
 
-// attach makes the link own a stream. The newest stream is the one that is written, except that a stream in use is not
-// left for another on the same connection: two peers that open at the same moment would otherwise change streams in the
-// middle of a channel, and the receiver could read the two in either order.
+func (s *chatStream) touch() { s.lastUse.Store(time.Now().UnixNano()) }
+
+// write puts frames on the stream and answers how many bytes the transport took. Each piece has its own deadline, so that a
+// slow link is no stalled peer.
+func (s *chatStream) write(frames []byte, timeout time.Duration) (written int, err error) {
+	defer s.touch()
+	for written < len(frames) && err == nil {
+		if err = s.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+			break
+		}
+		var n int
+		n, err = s.Write(frames[written:min(written+writePiece, len(frames))])
+		written += n
+	}
+	return written, err
+}
+
+// attach makes the link own a stream. The newest stream is the one that is written, except that a stream in use is not left
+// for nothing: two peers that open, or dial, at the same moment would otherwise change streams in the middle of a channel,
+// and the receiver could read the two in either order.
 func (l *link) attach(stream *chatStream) error {
 	l.state.Lock()
 	defer l.state.Unlock()
@@ -52,10 +67,19 @@ func (l *link) attach(stream *chatStream) error {
 		return fmt.Errorf("%w: %s holds %d chat streams already", ErrRefused, l.peer, len(s.streams))
 	}
 	s.streams[stream] = struct{}{}
-	if s.current == nil || !s.current.written || s.current.Conn() != stream.Conn() {
+	if s.current == nil || s.current.outdatedBy(stream) {
 		s.current = stream
 	}
 	return nil
+}
+
+// outdatedBy tells whether a stream replaces this one: nothing was written here, or the other runs on another connection and
+// either leaves a relay, or shows that the peer, which has used this stream, has lost it.
+func (s *chatStream) outdatedBy(other *chatStream) bool {
+	if !s.written || s.Conn() == other.Conn() {
+		return !s.written
+	}
+	return s.heard.Load() || s.Conn().IsClosed() || s.Conn().Stat().Limited && !other.Conn().Stat().Limited
 }
 
 // detach forgets a stream whose reader has ended.
@@ -74,30 +98,21 @@ func (l *link) discard(stream *chatStream) {
 	_ = stream.Reset()
 }
 
-// endStreams half-closes every stream and waits for the peer to have read it: its own close is the sign.
+// endStreams half-closes every stream and waits for the peer to have read it: its own close is the sign. Half-closing waits
+// behind a write in progress, so it must not hold up the one who closes; the end of the connection ends both.
 func (l *link) endStreams(ctx context.Context) {
 	l.state.Lock()
 	streams := slices.Collect(maps.Keys(l.state.streams))
 	l.state.current = nil
 	l.state.Unlock()
 	for _, stream := range streams {
-		_ = stream.CloseWrite()
+		l.node.spawn("half-close", func() { _ = stream.CloseWrite() })
 	}
 	for _, stream := range streams {
 		select {
 		case <-stream.ended:
 		case <-ctx.Done():
 		}
-	}
-}
-
-// resetStreams ends what did not end by itself, a write in progress included.
-func (l *link) resetStreams() {
-	l.state.Lock()
-	streams := slices.Collect(maps.Keys(l.state.streams))
-	l.state.Unlock()
-	for _, stream := range streams {
-		_ = stream.Reset()
 	}
 }
 
@@ -132,10 +147,13 @@ func (l *link) read(stream *chatStream) {
 	reader := newChatReader(l, stream)
 	err := reader.run()
 	l.detach(stream)
-	if err == io.EOF {
+	if err == io.EOF || errors.Is(err, errIdle) {
 		_ = stream.Close()
-		return
+	} else {
+		l.node.log.Debug("chat stream ended", "peer", l.peer, "reason", err)
+		_ = stream.Reset()
 	}
-	l.node.log.Debug("chat stream ended", "peer", l.peer, "reason", err)
-	_ = stream.Reset()
+	if !l.connected() {
+		l.retireUnused() // peerGone may have come before the streams had ended
+	}
 }

@@ -44,10 +44,18 @@ func (n *Node) Connect(ctx context.Context, addresses []string) (Connection, err
 	if err := n.host.Connect(ctx, info); err != nil {
 		return Connection{}, n.connectError(ctx, info.ID, err)
 	}
-	if err := n.greet(ctx, info.ID); err != nil {
-		return Connection{}, err
+	greeting := n.greet(ctx, info.ID)
+	dialled := n.dialledAddress(info.ID)
+	switch {
+	case len(dialled) == 0 && greeting == nil:
+		return Connection{}, fmt.Errorf("%w: %s closed the connection at once", ErrPeerClosed, info.ID)
+	case len(dialled) == 0 || greeting != nil && !survived(greeting):
+		return Connection{}, greeting
+	case greeting != nil: // an established connection is never reported as an error (P2P-12)
+		n.log.Warn("no hello from a connected peer", "peer", info.ID, "reason", greeting)
+		n.peers.markApplication(info.ID)
 	}
-	return Connection{ID: info.ID.String(), Addrs: n.dialledAddress(info.ID)}, nil
+	return Connection{ID: info.ID.String(), Addrs: dialled}, nil
 }
 
 func parseTarget(addresses []string) (peer.AddrInfo, error) {
@@ -96,7 +104,8 @@ func (n *Node) connectError(ctx context.Context, id peer.ID, err error) error {
 	return fmt.Errorf("%w: connecting to %s: %v", dialFailure(err), id, err)
 }
 
-// dialFailure classifies what libp2p says of a failed dial or stream.
+// dialFailure classifies what libp2p says of a failed dial or stream. A deadline in there is one of a single address, not
+// the caller's.
 func dialFailure(err error) error {
 	switch {
 	case errors.Is(err, swarm.ErrNoAddresses), errors.Is(err, network.ErrNoConn):
@@ -105,8 +114,6 @@ func dialFailure(err error) error {
 		return ErrRefused
 	case errors.Is(err, swarm.ErrSwarmClosed):
 		return ErrClosed
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, swarm.ErrDialTimeout):
-		return ErrTimeout
 	}
 	return ErrUnreachable
 }
@@ -137,6 +144,7 @@ func (n *Node) Disconnect(id peer.ID) error {
 	if l := n.links.find(id); l != nil {
 		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, disconnectDrainTimeout)
 	}
+	n.gate.refuse(id) // again: draining may have outlasted the first refusal
 	n.peers.forget(id)
 	err := n.host.Network().ClosePeer(id)
 	n.host.Peerstore().RemovePeer(id)

@@ -28,7 +28,7 @@ func newGate() *gate {
 	return g
 }
 
-// refuse keeps the peer's own dials out for redialRefusal.
+// refuse keeps the peer's own dials out for redialRefusal from now.
 func (g *gate) refuse(id peer.ID) {
 	g.state.Lock()
 	defer g.state.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 )
 
 // HelloProtocol tells a peer that a program, not the library by itself, asked for the connection (CHASKI-11). The dialler
@@ -32,6 +34,7 @@ func (n *Node) ownHello() hello { return hello{Agent: "peerbus/" + n.version} }
 // greet makes a connection that the program asked for visible on both sides. Peers that speak only chat are listed without
 // it; peers that speak neither are infrastructure and stay unlisted.
 func (n *Node) greet(ctx context.Context, id peer.ID) error {
+	n.awaitIdentify(ctx, id)
 	spoken, err := n.host.Peerstore().SupportsProtocols(id, HelloProtocol, ChatProtocol)
 	if err != nil {
 		return fmt.Errorf("%w: looking up the protocols of %s: %v", ErrInternal, id, err)
@@ -45,27 +48,55 @@ func (n *Node) greet(ctx context.Context, id peer.ID) error {
 	return nil
 }
 
+// awaitIdentify waits until the peer's protocols are known: libp2p's Connect does so only when it dialled itself, not when
+// the peer was connected already.
+func (n *Node) awaitIdentify(ctx context.Context, id peer.ID) {
+	identifying, ok := n.host.(interface{ IDService() identify.IDService })
+	if !ok {
+		return
+	}
+	for _, c := range n.host.Network().ConnsToPeer(id) {
+		select {
+		case <-identifying.IDService().IdentifyWait(c):
+		case <-ctx.Done():
+		}
+	}
+}
+
 func (n *Node) exchangeHello(ctx context.Context, id peer.ID) error {
 	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "hello"), helloTimeout)
 	defer cancel()
 	s, err := n.host.NewStream(ctx, id, HelloProtocol)
 	if err != nil {
-		return fmt.Errorf("%w: opening the hello stream to %s: %v", ErrPeerClosed, id, err)
+		return fmt.Errorf("%w: opening the hello stream to %s: %w", ErrPeerClosed, id, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
 	defer stop()
 	if err := writeHello(s, n.ownHello()); err != nil {
 		_ = s.Reset()
-		return fmt.Errorf("%w: sending hello to %s: %v", ErrPeerClosed, id, err)
+		return fmt.Errorf("%w: sending hello to %s: %w", ErrPeerClosed, id, err)
 	}
 	if _, err := readHello(s); err != nil {
 		_ = s.Reset()
-		return fmt.Errorf("%w: %s did not answer hello: %v", ErrPeerClosed, id, err)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %s did not answer hello within %s", ErrTimeout, id, helloTimeout)
+		}
+		return fmt.Errorf("%w: %s did not answer hello: %w", ErrPeerClosed, id, err)
 	}
 	n.peers.markApplication(id)
 	_ = s.Close()
 	return nil
 }
+
+// survived tells whether a hello failed on a connection that goes on. A peer that refuses the connection itself, as during
+// redialRefusal, does so only after this side takes it for established.
+func survived(hello error) bool {
+	var stream *network.StreamError
+	return errors.As(hello, &stream) && stream.Remote || errors.Is(hello, ErrTimeout) || errors.Is(hello, errBadHello) ||
+		errors.Is(hello, io.EOF) || errors.Is(hello, io.ErrUnexpectedEOF)
+}
+
+var errBadHello = errors.New("malformed hello")
 
 func (n *Node) acceptHello(s network.Stream) {
 	id := s.Conn().RemotePeer()
@@ -102,7 +133,7 @@ func readHello(r io.Reader) (hello, error) {
 	}
 	size := binary.BigEndian.Uint32(length[:])
 	if size > maxHelloBytes {
-		return hello{}, fmt.Errorf("a hello of %d bytes, at most %d are taken", size, maxHelloBytes)
+		return hello{}, fmt.Errorf("%w: %d bytes, at most %d are taken", errBadHello, size, maxHelloBytes)
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(r, body); err != nil {
@@ -110,7 +141,7 @@ func readHello(r io.Reader) (hello, error) {
 	}
 	var h hello
 	if err := json.Unmarshal(body, &h); err != nil {
-		return hello{}, fmt.Errorf("a hello that is no JSON object: %w", err)
+		return hello{}, fmt.Errorf("%w: no JSON object: %v", errBadHello, err)
 	}
 	return h, nil
 }

@@ -84,11 +84,12 @@ func (l *link) enqueue(ctx context.Context, channel string, payload []byte, fate
 		return settleWaiter{}, err
 	}
 	box.accepted++
-	l.scheduleLocked(box)
+	waiter := settleWaiter{}
 	if fate {
-		return box.awaitFate(), nil
+		waiter = box.awaitFate(false)
 	}
-	return settleWaiter{}, nil
+	l.scheduleLocked(box)
+	return waiter, nil
 }
 
 // appendLargeLocked copies a large payload without holding the lock.
@@ -200,7 +201,7 @@ func (l *link) flush(ctx context.Context, channel string) error {
 		l.state.Unlock()
 		return nil
 	}
-	fate := box.awaitFate()
+	fate := box.awaitFate(true)
 	l.state.Unlock()
 	return fate.wait(ctx)
 }
@@ -256,7 +257,7 @@ func (l *link) loseLocked(box *outbox, c chunk, messages uint64, err error, reas
 }
 
 func (l *link) release(c chunk) {
-	if cap(c.frames) == coalesceBytes {
+	if c.small {
 		chunkBuffers.put(c.frames)
 	} else {
 		l.node.memory.Put(c.frames)
@@ -272,7 +273,9 @@ func (l *link) connected() bool {
 	return false
 }
 
-// close takes no more messages, lets those that wait leave until the deadline, ends the streams and retires the link.
+// close takes no more messages, lets those that wait leave until the deadline, half-closes the streams and retires the link.
+// It resets none: peers of the existing network redial when that happens (P2P-13). The caller closes the connections, which
+// ends what is left, a write in progress included.
 func (l *link) close(reason error, lossReason string, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(l.ctx, patience)
 	defer cancel()
@@ -284,7 +287,7 @@ func (l *link) close(reason error, lossReason string, patience time.Duration) {
 	l.state.Unlock()
 	l.drain(ctx)
 	l.endStreams(ctx)
-	l.resetStreams()
+	l.cancel(reason) // before the streams end, so that the writer opens no new one
 	l.state.Lock()
 	l.failLocked(reason, lossReason)
 	l.retireLocked(reason)
@@ -296,7 +299,7 @@ func (l *link) drain(ctx context.Context) {
 	l.state.Lock()
 	var fates []settleWaiter
 	for _, box := range l.state.boxes {
-		fates = append(fates, box.awaitFate())
+		fates = append(fates, box.awaitFate(true))
 	}
 	l.state.Unlock()
 	for _, fate := range fates {
@@ -403,7 +406,10 @@ func (ls *links) close(patience time.Duration) {
 	ls.state.Unlock()
 	var group sync.WaitGroup
 	for _, l := range ls.all() {
-		group.Go(func() { l.close(ErrClosed, lossNodeClosed, patience) })
+		group.Go(func() {
+			defer ls.node.recoverPanic("closing a link")
+			l.close(ErrClosed, lossNodeClosed, patience)
+		})
 	}
 	group.Wait()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -16,6 +15,8 @@ const (
 	// writeTimeout bounds one write. It exceeds chatBlockTimeout, so that a peerbus receiver whose queue is full gives up
 	// before its sender does.
 	writeTimeout = 30 * time.Second
+	// writePiece is how much of a large frame that deadline is for.
+	writePiece = 1 << 20
 )
 
 // write is the writer goroutine: it serves the outboxes in turn, one chunk each, until the link ends.
@@ -28,7 +29,7 @@ func (l *link) write() {
 			}
 			return
 		}
-		sent, err := l.deliver(c.frames, c.messages)
+		sent, err := l.deliver(c)
 		l.settle(box, c, sent, err)
 	}
 }
@@ -61,7 +62,7 @@ func (l *link) idle() bool {
 	}
 }
 
-func (l *link) settle(box *outbox, c chunk, sent uint64, err error) {
+func (l *link) settle(box *outbox, c chunk, sent delivery, err error) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	box.busy = false
@@ -73,13 +74,13 @@ func (l *link) settle(box *outbox, c chunk, sent uint64, err error) {
 		box.queued = false
 		box.chunks = nil
 	}
-	l.node.traffic.sent(sent, len(c.frames))
-	box.settle(sent, nil)
+	l.node.traffic.sent(sent.messages, sent.bytes)
+	box.settle(sent.messages, nil)
 	if err == nil {
 		l.settledLocked(box, len(c.frames))
 	} else {
 		reason := lossReason(err)
-		l.loseLocked(box, c, c.messages-sent, err, reason)
+		l.loseLocked(box, c, c.messages-sent.messages, err, reason)
 		if errors.Is(err, errNoStream) {
 			l.failLocked(err, reason)
 		}
@@ -90,41 +91,49 @@ func (l *link) settle(box *outbox, c chunk, sent uint64, err error) {
 // errNoStream marks failures that hit every message for the peer alike.
 var errNoStream = errors.New("no stream to the peer")
 
-// deliver writes whole frames and answers how many of them the transport took. A write that fails on a stream that was
-// used before is tried once more on a fresh one, from the first frame that was not taken.
-func (l *link) deliver(frames []byte, messages uint64) (uint64, error) {
+// delivery is what the transport took of a chunk, in whole frames.
+type delivery struct {
+	messages uint64
+	bytes    int
+}
+
+// deliver writes a chunk and answers what the transport took. A write that fails on a stream that was there before is tried
+// once more on a fresh one, from the first frame that was not taken; not when the peer let the deadline pass, because a fresh
+// stream only hides that until its window is full, too.
+func (l *link) deliver(c chunk) (delivery, error) {
 	stream, reused, err := l.stream()
 	if err != nil {
-		return 0, err
+		return delivery{}, err
 	}
-	n, err := stream.write(frames)
+	sent, err := l.writeChunk(stream, c)
+	if err == nil || !reused || l.ctx.Err() != nil || errors.Is(err, ErrTimeout) {
+		return sent, err
+	}
+	fresh, err := l.open()
+	if err != nil {
+		return sent, err
+	}
+	rest, err := l.writeChunk(fresh, chunk{frames: c.frames[sent.bytes:], messages: c.messages - sent.messages})
+	return delivery{sent.messages + rest.messages, sent.bytes + rest.bytes}, err
+}
+
+// writeChunk discards a stream that fails.
+func (l *link) writeChunk(stream *chatStream, c chunk) (delivery, error) {
+	n, err := stream.write(c.frames, l.node.writeTimeout)
 	if err == nil {
-		return messages, nil
+		return delivery{c.messages, len(c.frames)}, nil
 	}
 	l.discard(stream)
-	sent, end := framesWithin(frames, n)
-	if !reused || sent == messages || l.ctx.Err() != nil {
-		return sent, l.writeError(err)
-	}
-	fresh, _, openErr := l.stream()
-	if openErr != nil {
-		return sent, openErr
-	}
-	n, err = fresh.write(frames[end:])
-	if err == nil {
-		return messages, nil
-	}
-	l.discard(fresh)
-	again, _ := framesWithin(frames[end:], n)
-	return sent + again, l.writeError(err)
+	messages, bytes := framesWithin(c.frames, n)
+	return delivery{messages, bytes}, l.writeError(err)
 }
 
 func (l *link) writeError(err error) error {
 	if l.ctx.Err() != nil {
 		return contextError(l.ctx, "writing")
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: %s took nothing for %s", ErrTimeout, l.peer, writeTimeout)
+	if isDeadline(err) {
+		return fmt.Errorf("%w: %s took nothing for %s", ErrTimeout, l.peer, l.node.writeTimeout)
 	}
 	return fmt.Errorf("%w: writing to %s: %v", ErrPeerClosed, l.peer, err)
 }
@@ -139,21 +148,19 @@ func lossReason(err error) string {
 	return lossPeerClosed
 }
 
-// stream answers the stream to write on, opening one when there is none, and whether it was written before.
-func (l *link) stream() (*chatStream, bool, error) {
+// stream answers the stream to write on, opening one when there is none, and whether it was there before.
+func (l *link) stream() (stream *chatStream, reused bool, err error) {
 	l.state.Lock()
-	current := l.state.current
-	reused := false
-	if current != nil {
-		reused = current.written
-		current.written = true
+	stream = l.state.current
+	if stream != nil {
+		stream.written = true
 	}
 	l.state.Unlock()
-	if current != nil {
-		return current, reused, nil
+	if stream != nil {
+		return stream, true, nil
 	}
-	opened, err := l.open()
-	return opened, false, err
+	stream, err = l.open()
+	return stream, false, err
 }
 
 func (l *link) open() (*chatStream, error) {
@@ -167,8 +174,9 @@ func (l *link) open() (*chatStream, error) {
 	stream.written = true
 	if err := l.attach(stream); err != nil {
 		_ = raw.Reset()
-		return nil, err
+		return nil, l.openError(ctx, err)
 	}
+	l.node.peers.markApplication(l.peer)
 	if !l.node.spawn("chat reader", func() { l.read(stream) }) {
 		l.discard(stream)
 		return nil, fmt.Errorf("%w: %w", errNoStream, ErrClosed)

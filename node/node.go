@@ -79,6 +79,8 @@ type Node struct {
 		started   bool
 		addresses []string
 	}
+	writeTimeout time.Duration // writeTimeout, but in tests
+
 	traffic  traffic
 	panicked func(where string, value any, stack []byte)
 	failed   atomic.Pointer[string]
@@ -106,7 +108,7 @@ func New(ctx context.Context, o Options) (*Node, error) {
 }
 
 func newNode(o Options) *Node {
-	n := &Node{config: o.Config, version: o.Version, log: o.Log, memory: o.Memory, panicked: o.Panicked}
+	n := &Node{config: o.Config, version: o.Version, log: o.Log, memory: o.Memory, panicked: o.Panicked, writeTimeout: writeTimeout}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -285,6 +287,15 @@ func (n *Node) close() error {
 	n.tasks.Unlock()
 	n.queue.Close()
 
+	problem := n.awaitEnd(deadline.C)
+	n.peers.close()
+	n.losses.close()
+	n.events.Close()
+	return problem
+}
+
+// awaitEnd closes the host and waits for the node's goroutines.
+func (n *Node) awaitEnd(deadline <-chan time.Time) error {
 	hostClosed := make(chan error, 1)
 	go func() {
 		defer n.recoverPanic("closing the host")
@@ -293,18 +304,15 @@ func (n *Node) close() error {
 	var problem error
 	select {
 	case problem = <-hostClosed:
-	case <-deadline.C:
+	case <-deadline:
 		return fmt.Errorf("%w: the host did not close within %s", ErrTimeout, closeTimeout)
 	}
 	select {
 	case <-n.tasks.empty:
-	case <-deadline.C:
-		problem = fmt.Errorf("%w: tasks of the node did not end within %s", ErrTimeout, closeTimeout)
+		return problem
+	case <-deadline:
+		return fmt.Errorf("%w: tasks of the node did not end within %s", ErrTimeout, closeTimeout)
 	}
-	n.peers.close()
-	n.losses.close()
-	n.events.Close()
-	return problem
 }
 
 func (n *Node) closeHost() error {

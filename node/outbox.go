@@ -37,11 +37,13 @@ type outbox struct {
 type chunk struct {
 	frames   []byte
 	messages uint64
+	small    bool // of chunkBuffers, not of Memory
 }
 
-// settleWaiter waits for the fate of the messages up to upTo.
+// settleWaiter waits for the fate of message number upTo, or of all the waiting ones up to it.
 type settleWaiter struct {
 	upTo       uint64
+	all        bool
 	lostBefore uint64
 	done       chan error
 }
@@ -62,7 +64,7 @@ func (b *outbox) tailFits(frame int) bool {
 
 func (b *outbox) appendSmall(frame frameHeader, payload []byte) {
 	if !b.tailFits(frame.size(len(payload))) {
-		b.chunks = append(b.chunks, chunk{frames: chunkBuffers.get()})
+		b.chunks = append(b.chunks, chunk{frames: chunkBuffers.get(), small: true})
 	}
 	tail := &b.chunks[len(b.chunks)-1]
 	tail.frames = frame.appendTo(tail.frames, payload)
@@ -78,7 +80,7 @@ func (b *outbox) settle(count uint64, err error) {
 	for len(b.waiters) > 0 && b.waiters[0].upTo <= b.settled {
 		waiter := b.waiters[0]
 		b.waiters = b.waiters[1:]
-		if err == nil && b.lost > waiter.lostBefore {
+		if err == nil && waiter.all && b.lost > waiter.lostBefore {
 			waiter.done <- fmt.Errorf("%w: %d messages on %q were lost", ErrPeerClosed, b.lost-waiter.lostBefore, b.channel)
 		} else {
 			waiter.done <- err
@@ -86,9 +88,9 @@ func (b *outbox) settle(count uint64, err error) {
 	}
 }
 
-// awaitFate registers for the fate of everything accepted so far.
-func (b *outbox) awaitFate() settleWaiter {
-	waiter := settleWaiter{upTo: b.accepted, lostBefore: b.lost, done: make(chan error, 1)}
+// awaitFate registers for the fate of everything accepted so far, or else only of the message accepted last.
+func (b *outbox) awaitFate(all bool) settleWaiter {
+	waiter := settleWaiter{upTo: b.accepted, all: all, lostBefore: b.lost, done: make(chan error, 1)}
 	if b.settled == b.accepted {
 		waiter.done <- nil
 	} else {

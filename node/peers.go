@@ -33,6 +33,7 @@ type PeerInfo struct {
 // peer_disconnected on leaving lost or listed for unknown.
 type peerTable struct {
 	node  *Node
+	grace time.Duration // returnGrace
 	state struct {
 		sync.Mutex
 		byID   map[peer.ID]*peerEntry
@@ -41,16 +42,17 @@ type peerTable struct {
 }
 
 type peerEntry struct {
-	connections int
+	connections map[network.Conn]struct{}
 	application bool
 	direction   network.Direction
 	connectedAt time.Time
 	addr        ma.Multiaddr // of the newest connection
 	lost        *time.Timer  // runs while the peer is lost
+	losses      int          // tells the expiry of an earlier loss from this one's
 }
 
 func newPeerTable(n *Node) *peerTable {
-	t := &peerTable{node: n}
+	t := &peerTable{node: n, grace: returnGrace}
 	t.state.byID = map[peer.ID]*peerEntry{}
 	return t
 }
@@ -68,51 +70,62 @@ func (t *peerTable) connected(c network.Conn) {
 	id := c.RemotePeer()
 	entry := t.state.byID[id]
 	if entry == nil {
-		entry = &peerEntry{direction: c.Stat().Direction, connectedAt: time.Now()}
+		entry = &peerEntry{direction: c.Stat().Direction, connectedAt: time.Now(), connections: map[network.Conn]struct{}{}}
 		t.state.byID[id] = entry
 	}
 	if entry.lost != nil {
 		entry.lost.Stop()
 		entry.lost = nil
 	}
-	entry.connections++
+	entry.connections[c] = struct{}{}
 	entry.addr = c.RemoteMultiaddr()
 }
 
 func (t *peerTable) disconnected(c network.Conn) {
-	id := c.RemotePeer()
-	if !t.lastEnded(id) {
+	if !t.lastEnded(c) {
 		return
 	}
-	if l := t.node.links.find(id); l != nil {
+	if l := t.node.links.find(c.RemotePeer()); l != nil {
 		l.peerGone()
 	}
 }
 
-// lastEnded counts one connection off and answers whether it was the last.
-func (t *peerTable) lastEnded(id peer.ID) bool {
+// lastEnded notes the end of a connection and answers whether it was the peer's last. libp2p reports the end some time after
+// ClosePeer has returned: it may be of a connection that forget has dropped, and the peer may be back already.
+func (t *peerTable) lastEnded(c network.Conn) bool {
 	t.state.Lock()
 	defer t.state.Unlock()
+	id := c.RemotePeer()
 	entry := t.state.byID[id]
 	if entry == nil {
+		return true
+	}
+	if _, known := entry.connections[c]; !known {
 		return false
 	}
-	entry.connections--
-	if entry.connections > 0 {
+	delete(entry.connections, c)
+	if len(entry.connections) > 0 {
+		for other := range entry.connections {
+			entry.addr = other.RemoteMultiaddr()
+		}
 		return false
 	}
 	if !entry.application || t.state.closed {
 		delete(t.state.byID, id)
 		return true
 	}
-	entry.lost = time.AfterFunc(returnGrace, func() { t.expire(id, entry) })
+	entry.losses++
+	loss := entry.losses
+	entry.lost = time.AfterFunc(t.grace, func() {
+		t.node.run("peer expiry", func() { t.expire(id, entry, loss) })
+	})
 	return true
 }
 
-func (t *peerTable) expire(id peer.ID, entry *peerEntry) {
+func (t *peerTable) expire(id peer.ID, entry *peerEntry, loss int) {
 	t.state.Lock()
 	defer t.state.Unlock()
-	if t.state.byID[id] == entry && entry.lost != nil {
+	if t.state.byID[id] == entry && entry.lost != nil && entry.losses == loss {
 		t.forgetLocked(id)
 	}
 }

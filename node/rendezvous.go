@@ -96,7 +96,9 @@ func (t *topics) leaveRendezvousLocked(name channelName) {
 
 // validateRendezvous accepts a list or answers Ignore, which keeps it from spreading; Reject, which also blames the
 // forwarder, only when that is the author: peers of the existing network forward without looking.
-func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message *pubsub.Message) pubsub.ValidationResult {
+func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message *pubsub.Message) (verdict pubsub.ValidationResult) {
+	verdict = pubsub.ValidationIgnore // after a panic, whose goroutine is the router's
+	defer t.node.recoverPanic("rendezvous validator")
 	author := message.GetFrom()
 	roster, skipped, err := parseRoster(message.GetData(), name.text, author.String())
 	if author == t.node.id {

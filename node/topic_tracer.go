@@ -66,13 +66,16 @@ var rejections = map[string]string{
 }
 
 func (t *topicTracer) RejectMessage(message *pubsub.Message, reason string) {
-	if mapped, isLoss := rejections[reason]; isLoss {
+	if mapped, isLoss := rejections[reason]; isLoss && message.GetFrom() != t.node.id {
 		t.node.losses.add(directionIn, mapped, message.GetTopic(), message.ReceivedFrom.String(), 1)
 	}
 }
 
-// UndeliverableMessage: the subscription's buffer was full.
+// UndeliverableMessage: the subscription's buffer was full. Own messages would not have been delivered anyway.
 func (t *topicTracer) UndeliverableMessage(message *pubsub.Message) {
+	if message.GetFrom() == t.node.id {
+		return
+	}
 	t.node.losses.add(directionIn, lossQueueFull, message.GetTopic(), message.GetFrom().String(), 1)
 }
 
