@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +21,9 @@ type chatStream struct {
 	heard   atomic.Bool   // the peer has put frames on it
 	lastUse atomic.Int64  // when the last frame of either direction passed, Unix nanoseconds
 	ended   chan struct{} // closed when its reader is done
+
+	// writeLock is held while writing: QUIC streams must not be closed meanwhile, or the write may never end.
+	writeLock sync.Mutex
 }
 
 func newChatStream(s network.Stream) *chatStream {
@@ -41,6 +43,8 @@ func (s *chatStream) touch() { s.lastUse.Store(time.Now().UnixNano()) }
 // write puts frames on the stream and answers how many bytes the transport took. Each piece has its own deadline, so that a
 // slow link is no stalled peer.
 func (s *chatStream) write(frames []byte, timeout time.Duration) (written int, err error) {
+	s.writeLock.Lock()
+	defer s.writeLock.Unlock()
 	defer s.touch()
 	for written < len(frames) && err == nil {
 		if err = s.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
@@ -51,6 +55,24 @@ func (s *chatStream) write(frames []byte, timeout time.Duration) (written int, e
 		written += n
 	}
 	return written, err
+}
+
+// closeWrite half-closes the stream, unless a write is in progress: the end of the connection ends that one.
+func (s *chatStream) closeWrite() {
+	if s.writeLock.TryLock() {
+		defer s.writeLock.Unlock()
+		_ = s.CloseWrite()
+	}
+}
+
+// finish ends a stream whose peer has ended it. A write in progress fails, and goes on with a fresh stream.
+func (s *chatStream) finish() {
+	if s.writeLock.TryLock() {
+		defer s.writeLock.Unlock()
+		_ = s.Close()
+	} else {
+		_ = s.Reset()
+	}
 }
 
 // attach makes the link own a stream. The newest stream is the one that is written, except that a stream in use is not left
@@ -98,17 +120,20 @@ func (l *link) discard(stream *chatStream) {
 	_ = stream.Reset()
 }
 
-// endStreams half-closes every stream and waits for the peer to have read it: its own close is the sign. Half-closing waits
-// behind a write in progress, so it must not hold up the one who closes; the end of the connection ends both.
+// endStreams half-closes every stream and waits for the peer to have read what we wrote: its own close is the sign.
+// Half-closing may wait behind the writes of other streams, so it must not hold up the one who closes.
 func (l *link) endStreams(ctx context.Context) {
 	l.state.Lock()
-	streams := slices.Collect(maps.Keys(l.state.streams))
+	var unread []*chatStream
+	for stream := range l.state.streams {
+		if stream.written {
+			unread = append(unread, stream)
+		}
+		l.node.spawn("half-close", stream.closeWrite)
+	}
 	l.state.current = nil
 	l.state.Unlock()
-	for _, stream := range streams {
-		l.node.spawn("half-close", func() { _ = stream.CloseWrite() })
-	}
-	for _, stream := range streams {
+	for _, stream := range unread {
 		select {
 		case <-stream.ended:
 		case <-ctx.Done():
@@ -148,7 +173,7 @@ func (l *link) read(stream *chatStream) {
 	err := reader.run()
 	l.detach(stream)
 	if err == io.EOF || errors.Is(err, errIdle) {
-		_ = stream.Close()
+		stream.finish()
 	} else {
 		l.node.log.Debug("chat stream ended", "peer", l.peer, "reason", err)
 		_ = stream.Reset()

@@ -87,7 +87,8 @@ func readIdentity(path string) (crypto.PrivKey, error) {
 // missingOrBroken tells a missing key, which may be created, from a dangling symbolic link, whose
 // target may come back.
 func missingOrBroken(path string, err error) error {
-	if _, linkErr := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && linkErr == nil {
+	// Another process may create the key between the two looks, so only a link is a dangling link.
+	if info, linkErr := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && linkErr == nil && info.Mode()&fs.ModeSymlink != 0 {
 		return fmt.Errorf("%s is a symbolic link to nothing, restore its target or remove it", path)
 	}
 	return err

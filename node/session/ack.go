@@ -1,0 +1,101 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// ackState decides when an acknowledgement is due: at once when asked, after so many messages or bytes, and otherwise a
+// moment after the first message that none covers.
+type ackState struct {
+	maxMessages, maxBytes int // and never more than a quarter of the receiver's window
+	delay                 time.Duration
+
+	messages, bytes int // since the last acknowledgement
+	since           time.Time
+	force           bool
+}
+
+// limits follows the sender's wish as far as it asks for more acknowledgements, not for fewer.
+func (a *ackState) limits(open Open, o ReceiverOptions) {
+	a.maxMessages = int(max(1, min(open.AckMessages, uint64(o.AckMessages))))
+	a.maxBytes = int(min(open.AckBytes, uint64(o.Window)))
+	a.delay = o.AckDelay
+}
+
+func (a *ackState) note(messages int, now time.Time) {
+	if messages == 0 {
+		return
+	}
+	if a.messages == 0 {
+		a.since = now
+	}
+	a.messages += messages
+}
+
+func (a *ackState) clear() { a.messages, a.bytes, a.force, a.since = 0, 0, false, time.Time{} }
+
+// AckDue tells whether an acknowledgement shall be sent now; if not, when one will be due, the zero time for never.
+func (r *Receiver) AckDue(now time.Time) (bool, time.Time) {
+	r.state.Lock()
+	defer r.state.Unlock()
+	a := &r.state.ack
+	maxBytes := max(1, min(a.maxBytes, r.state.window/4))
+	switch {
+	case r.state.current == nil:
+		return false, time.Time{}
+	case a.force || a.messages >= a.maxMessages || a.bytes >= maxBytes && a.messages > 0:
+		return true, now
+	case len(r.state.drops)-r.state.told >= maxDrops/2:
+		return true, now
+	case a.messages == 0:
+		return false, time.Time{}
+	}
+	due := a.since.Add(a.delay)
+	return !now.Before(due), due
+}
+
+// AppendAck appends what the sender shall know now, for the stream of that generation; nothing when that one is fenced.
+func (r *Receiver) AppendAck(b []byte, generation uint64) []byte {
+	r.state.Lock()
+	defer r.state.Unlock()
+	s := &r.state
+	if s.current == nil || generation != s.generation {
+		return b
+	}
+	for _, drop := range s.drops[s.told:] {
+		b = AppendDropped(b, drop)
+	}
+	s.told = len(s.drops)
+	s.ack.clear()
+	ack := Ack{Accepted: s.expected - s.pending, Window: uint64(s.window)}
+	if r.taken {
+		ack.Taken = s.taken
+	}
+	return AppendAck(b, ack)
+}
+
+// addDropLocked remembers a drop until the sender is known to know it. When there are too many, the two oldest become one
+// whose messages are in doubt.
+func (r *Receiver) addDropLocked(d Dropped) {
+	s := &r.state
+	if last := len(s.drops) - 1; last >= s.told {
+		if l := &s.drops[last]; l.Reason == d.Reason && l.First+l.Count == d.First {
+			l.Count += d.Count
+			return
+		}
+	}
+	s.drops = append(s.drops, d)
+	if len(s.drops) <= maxDrops {
+		return
+	}
+	a, b := s.drops[0], s.drops[1]
+	s.drops[1] = Dropped{First: a.First, Count: b.First + b.Count - a.First, Reason: DropUnknown}
+	s.drops = slices.Delete(s.drops, 0, 1)
+	s.told = max(0, s.told-1)
+}
+
+// forgetDropsLocked forgets the drops of messages that the sender knows to be settled.
+func (r *Receiver) forgetDropsLocked(oldest uint64) {
+	r.state.drops = slices.DeleteFunc(r.state.drops, func(d Dropped) bool { return d.First+d.Count <= oldest })
+}
