@@ -161,7 +161,8 @@ def compile_calls(programs: Programs, directory: Path) -> Path:
     """Compiles programs/calls.c against the library."""
     program, folder = directory / "calls", programs.library.parent
     subprocess.run(
-        [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", f"-I{HERE.parents[1] / 'include'}", str(HERE / "programs" / "calls.c"),
+        [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", f"-I{HERE.parents[1] / 'include'}",
+         str(HERE / "programs" / "calls.c"),
          "-o", str(program), str(programs.library), f"-Wl,-rpath,{folder}", "-lpthread"],
         check=True,
     )

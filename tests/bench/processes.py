@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -28,7 +29,7 @@ class Program:
 
     def __init__(self, command: Sequence[str], environment: Dict[str, str]) -> None:
         self._command = list(command)
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
         )
@@ -93,10 +94,8 @@ class Program:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):  # an order that it did not read
                     pipe.close()
-                except BrokenPipeError:
-                    pass  # an order that it did not read
 
     def _read(self) -> None:
         assert self._process.stdout is not None

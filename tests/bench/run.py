@@ -150,7 +150,8 @@ def main() -> int:
     report.write_json(summary, options.output / "results.json")
     print(report.table(summary))
     plot: Optional[Path] = report.plot(options.output, PEERS_ENVIRONMENT / "bin" / "python")
-    print(f"results: {options.output / 'results.json'}" + (f", {plot}" if plot else "; no plot: matplotlib is missing (--peers installs it)"))
+    drawn = f", {plot}" if plot else "; no plot: matplotlib is missing (--peers installs it)"
+    print(f"results: {options.output / 'results.json'}{drawn}")
     for failure in run.failures:
         print(f"FAILED: {failure}")
     return 1 if run.failures else 0

@@ -182,12 +182,16 @@ def until_it_fails(template, call):
 
 
 RECEIVE = (
-    'peerbus_batch *batch = NULL; int count = peerbus_receive(SPARE, %s, 1, 0, 60000, &batch); emit_batch("call", count, batch);'
+    "peerbus_batch *batch = NULL; int count = peerbus_receive(SPARE, %s, 1, 0, 60000, &batch); "
+    'emit_batch("call", count, batch);'
 )
 
 FUNCTIONS = {
     "InitializeLibrary": Function(
-        {"maxInstances": "0", "maxUniqueChannels": "0", "maxChannelQueueLen": "0", "maxMessageSize": "0", "logConfigJSON": "NULL"},
+        {
+            "maxInstances": "0", "maxUniqueChannels": "0", "maxChannelQueueLen": "0", "maxMessageSize": "0",
+            "logConfigJSON": "NULL",
+        },
         **VOID,
     ),
     "SetLogDescriptor": Function({"fd": "-1"}, before_init=SUCCESS),

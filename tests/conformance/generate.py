@@ -99,7 +99,8 @@ def situations(function):
     yield plain(function, "valid", expectation.answers)
     bare = "first" if name == "InitializeLibrary" else "bare"
     yield plain(function, "before_init", expectation.before_init, world=bare)
-    yield Case(f"{name}-in_forked_child", "live", f"{before} in_forked_child(step); {after}", {"call": expectation.forked}, step)
+    body = f"{before} in_forked_child(step); {after}"
+    yield Case(f"{name}-in_forked_child", "live", body, {"call": expectation.forked}, step)
     yield Case(
         f"{name}-from_16_threads",
         "live",
@@ -119,7 +120,8 @@ def situations(function):
 
 def cases(functions):
     check(functions)
-    return [case for function in functions.values() for make in (situations, slots, abused_arguments) for case in make(function)]
+    makers = (situations, slots, abused_arguments)
+    return [case for function in functions.values() for make in makers for case in make(function)]
 
 
 def source(all_cases):

@@ -67,7 +67,8 @@ def test_a_topic_reaches_its_subscriber(start, one, other):
     publisher.control("SubscribeToTopic", topic)
     subscriber.control("SubscribeToTopic", topic)
     publisher.connect(subscriber)
-    publisher.wait_for_event(lambda e: e["type"] == "topic_peer_joined" and e["peer"] == subscriber.id and e["channel"] == topic)
+    joined = ("topic_peer_joined", subscriber.id, topic)
+    publisher.wait_for_event(lambda e: (e["type"], e.get("peer"), e.get("channel")) == joined)
     assert publisher.call("publish", 0, topic, 5000, 3, 5000) == 1
     message = subscriber.receive()[0]
     assert (message.sender, message.channel, message.checksum) == (publisher.id, topic, checksum(5000, 3))

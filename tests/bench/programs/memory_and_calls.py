@@ -122,11 +122,12 @@ def main() -> None:
         time.sleep(1)
         result["rss_per_further_node"] = (rss_mib() - result["rss_one_node"]) / FURTHER_NODES
         for number in range(1, 1 + FURTHER_NODES):
-            timed(lambda: library.control("ConnectTo", 0, tcp_of(nodes[number])), milliseconds["ConnectTo"])
+            target = tcp_of(nodes[number])
+            timed(lambda target=target: library.control("ConnectTo", 0, target), milliseconds["ConnectTo"])
             if number == 1:
                 result["python_ns"] = calls(library, nodes[0][0].rsplit("/", 1)[1], nodes[1][0].rsplit("/", 1)[1])
         for number in reversed(range(1 + FURTHER_NODES)):
-            timed(lambda: library.control("CloseNode", number), milliseconds["CloseNode"])
+            timed(lambda number=number: library.control("CloseNode", number), milliseconds["CloseNode"])
     result["milliseconds"] = milliseconds
     print(json.dumps(result))
 

@@ -5,12 +5,13 @@ import select
 import sys
 import threading
 import zlib
+from typing import ClassVar
 
 TEXT_FUNCTIONS = {"CreateNode", "GetNodeAddresses", "ConnectTo", "DisconnectFrom", "SubscribeToTopic", "UnsubscribeFromTopic"}
 
 
 class Message(ctypes.Structure):
-    _fields_ = [
+    _fields_: ClassVar = [
         ("data", ctypes.c_void_p),
         ("size", ctypes.c_uint64),
         ("sender", ctypes.c_char_p),
@@ -22,7 +23,7 @@ class Message(ctypes.Structure):
 
 
 class Batch(ctypes.Structure):
-    _fields_ = [
+    _fields_: ClassVar = [
         ("messages", ctypes.POINTER(Message)),
         ("count", ctypes.c_uint64),
         ("block", ctypes.c_void_p),
@@ -135,7 +136,9 @@ COMMANDS = {
     "receive": receive,
     "flush": lambda instance, channel, timeout: integer(library.peerbus_flush(int(instance), channel.encode(), int(timeout))),
     "interrupt": lambda instance: integer(library.peerbus_interrupt(int(instance))),
-    "policy": lambda instance, channel, policy: integer(library.peerbus_set_policy(int(instance), channel.encode(), int(policy))),
+    "policy": lambda instance, channel, policy: integer(
+        library.peerbus_set_policy(int(instance), channel.encode(), int(policy))
+    ),
     "wake": lambda instance, what: integer(library.peerbus_wake_descriptor(int(instance), int(what))),
     "poll": poll,
     "end_a_wait": end_a_wait,
