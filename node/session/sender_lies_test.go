@@ -25,6 +25,9 @@ func TestCloseCodesDecideWhetherTheSessionGoesOn(t *testing.T) {
 			continue
 		}
 		wantLost(t, out)
+		if _, next := p.sender.Tick(p.now); next.IsZero() {
+			t.Errorf("code %d does not begin the resume window", code)
+		}
 		p.table.Release(p.stream, "peer", p.now)
 		p.connect()
 		p.pump()
@@ -54,13 +57,14 @@ func TestLiesOfAReceiverEndTheSession(t *testing.T) {
 		})
 	}
 	first := map[string][]byte{
-		"ACK before ACCEPT":                            ack(1),
-		"DROPPED before ACCEPT":                        AppendDropped(nil, Dropped{First: 1, Count: 1}),
-		"ACCEPT that falls back":                       accept(1, 2),
-		"ACK beyond what ACCEPT expects":               append(accept(1, 4), ack(5)...),
-		"ACCEPT beyond what was sent":                  accept(1, 8),
-		"ACCEPT from the future":                       accept(3, 3),
-		"ACCEPT of a new session that expects the old": accept(2, 5),
+		"ACK before ACCEPT":                              ack(1),
+		"DROPPED before ACCEPT":                          AppendDropped(nil, Dropped{First: 1, Count: 1}),
+		"ACCEPT that falls back":                         accept(1, 2),
+		"ACK beyond what ACCEPT expects":                 append(accept(1, 4), ack(5)...),
+		"ACCEPT beyond what was sent":                    accept(1, 8),
+		"ACCEPT of a new session that wants the settled": accept(2, 1),
+		"ACCEPT from the future":                         accept(3, 3),
+		"ACCEPT of a new session that expects the old":   accept(2, 5),
 	}
 	for name, lie := range first {
 		t.Run(name, func(t *testing.T) {
@@ -141,6 +145,10 @@ func TestADropReportThatOverlapsAnotherLossCountsOnce(t *testing.T) {
 	p.hear(AppendDropped(nil, Dropped{First: 3, Count: 1, Reason: DropByteBudget}))
 	p.hear(AppendDropped(nil, Dropped{First: 1, Count: 4, Reason: DropQueueFull}))
 	out := p.hear(AppendAck(nil, Ack{Accepted: 5, Window: 1}))
+	p.hear(AppendDropped(nil, Dropped{First: 4, Count: 1, Reason: DropQueueFull}))
+	if len(p.sender.losses) > 0 {
+		t.Errorf("%+v is kept of a settled message", p.sender.losses)
+	}
 	if len(out.Accepted) > 0 {
 		t.Errorf("accepted %+v", out.Accepted)
 	}
