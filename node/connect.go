@@ -141,12 +141,16 @@ func (n *Node) Disconnect(id peer.ID) error {
 		return nil
 	}
 	n.gate.refuse(id)
-	if l := n.links.find(id); l != nil {
+	l := n.links.find(id)
+	if l != nil {
 		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, disconnectDrainTimeout)
 	}
 	n.gate.refuse(id) // again: draining may have outlasted the first refusal
 	n.peers.forget(id)
 	err := n.host.Network().ClosePeer(id)
+	if l != nil {
+		l.awaitWriter(disconnectDrainTimeout)
+	}
 	n.host.Peerstore().RemovePeer(id)
 	n.host.Peerstore().ClearAddrs(id)
 	if err != nil {

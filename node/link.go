@@ -37,10 +37,11 @@ type link struct {
 	state struct {
 		sync.Mutex
 		boxes   map[string]*outbox
-		ready   []*outbox // with chunks, in turn
-		bytes   int64     // of waiting frames, also those being copied
-		writer  bool      // the writer goroutine runs
-		closing error     // not nil: takes nothing any more, for this reason
+		ready   []*outbox     // with chunks, in turn
+		bytes   int64         // of waiting frames, also those being copied
+		writer  bool          // the writer goroutine runs
+		ended   chan struct{} // closed when the writer that was started last has ended
+		closing error         // not nil: takes nothing any more, for this reason
 		retired bool
 		room    chan struct{} // closed when room appears; nil when nobody waits
 
@@ -184,8 +185,11 @@ func (l *link) scheduleLocked(box *outbox) {
 	}
 	if !s.writer {
 		s.writer = true
-		if !l.node.spawn("writer", l.write) {
+		ended := make(chan struct{})
+		s.ended = ended
+		if !l.node.spawn("writer", func() { defer close(ended); l.write() }) {
 			s.writer = false
+			close(ended)
 			l.failLocked(ErrClosed, lossNodeClosed)
 			return
 		}
@@ -292,6 +296,22 @@ func (l *link) close(reason error, lossReason string, patience time.Duration) {
 	l.failLocked(reason, lossReason)
 	l.retireLocked(reason)
 	l.state.Unlock()
+}
+
+// awaitWriter waits until the writer has ended, so that every loss is counted.
+func (l *link) awaitWriter(patience time.Duration) {
+	l.state.Lock()
+	ended := l.state.ended
+	l.state.Unlock()
+	if ended == nil {
+		return
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
 }
 
 // drain waits until nothing waits to be written.
