@@ -108,22 +108,56 @@ func go_peerbus_receive(number C.int, channel *C.char, channelLength C.size_t, m
 	if err != nil {
 		return fail(problem, err)
 	}
+	name, call, err := i.receiveCall(channel, channelLength, timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
+	defer call.end()
+	return i.receive(call, name, most, int64(maxBytes), out, problem)
+}
+
+// receiveCall checks what receive and wait have in common; a NULL channel is every channel.
+func (i *instance) receiveCall(channel *C.char, channelLength C.size_t, timeoutMs C.int) (string, *callContext, error) {
+	timeout, err := timeoutArgument(timeoutMs)
+	if err != nil {
+		return "", nil, err
+	}
 	name := ""
 	if channel != nil {
 		if name, err = textArgument("channel", channel, channelLength); err == nil {
 			err = node.CheckChannel(name)
 		}
-		if err != nil {
-			return fail(problem, err)
-		}
 	}
-	timeout, err := timeoutArgument(timeoutMs)
+	return name, newCallContext(i.node.Context(), timeout), err
+}
+
+// endOfReceive is the answer of a receive or wait that found nothing: 0 when only its deadline passed.
+func (i *instance) endOfReceive(err error, problem *C.char) C.int {
+	switch {
+	case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrInterrupted):
+		return fail(problem, err)
+	case i.node.Context().Err() != nil:
+		return fail(problem, node.ErrClosed)
+	}
+	return 0
+}
+
+//export go_peerbus_wait
+func go_peerbus_wait(number C.int, channel *C.char, channelLength C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_wait", &i, &code, problem)
 	if err != nil {
 		return fail(problem, err)
 	}
-	call := newCallContext(i.node.Context(), timeout)
+	name, call, err := i.receiveCall(channel, channelLength, timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
 	defer call.end()
-	return i.receive(call, name, most, int64(maxBytes), out, problem)
+	if err := i.node.Queue().Wait(call, name); err != nil {
+		return i.endOfReceive(err, problem)
+	}
+	return 1
 }
 
 func (i *instance) receive(call *callContext, channel string, most int, maxBytes int64, out **C.peerbus_batch, problem *C.char) C.int {
@@ -135,13 +169,8 @@ func (i *instance) receive(call *callContext, channel string, most int, maxBytes
 	}()
 	taken, err := i.node.Queue().ReceiveAppend(call, *list, channel, most, maxBytes)
 	*list = taken
-	switch {
-	case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrInterrupted):
-		return fail(problem, err)
-	case err != nil && i.node.Context().Err() != nil:
-		return fail(problem, node.ErrClosed)
-	case err != nil:
-		return 0 // the deadline passed
+	if err != nil {
+		return i.endOfReceive(err, problem)
 	}
 	layout := measureBatch(taken)
 	batch := layout.write()

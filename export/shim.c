@@ -127,6 +127,11 @@ int peerbus_receive(int instance, const char *channel, int max_messages, size_t 
     DATA(go_peerbus_receive(instance, TEXT(channel), max_messages, max_bytes, timeout_ms, out, problem));
 }
 
+int peerbus_wait(int instance, const char *channel, int timeout_ms)
+{
+    DATA(go_peerbus_wait(instance, TEXT(channel), timeout_ms, problem));
+}
+
 void peerbus_batch_free(peerbus_batch *batch)
 {
     if (!batch || forked) /* a fork may have left the pool's lock held */

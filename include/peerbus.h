@@ -293,10 +293,14 @@ int peerbus_publish(int instance, const char *channel, const void *data, size_t 
 int peerbus_receive(int instance, const char *channel, int max_messages, size_t max_bytes, int timeout_ms,
                     peerbus_batch **out);
 
+/* Waits up to timeout_ms until a message waits, of one channel or, with channel NULL, of any, and takes nothing.
+ * 1: one waits; 0: none came. INTERRUPTED, CLOSED. */
+int peerbus_wait(int instance, const char *channel, int timeout_ms);
+
 /* Frees a batch with its payloads, from any thread. NULL is fine. */
 void peerbus_batch_free(peerbus_batch *batch);
 
-/* Ends the peerbus_receive and PopEvents calls that wait on this node now with INTERRUPTED; if none waits, the next one of
+/* Ends the peerbus_receive, peerbus_wait and PopEvents calls that wait on this node now with INTERRUPTED; if none waits, the next one of
  * each kind that finds nothing, also one with a timeout of 0. */
 int peerbus_interrupt(int instance);
 

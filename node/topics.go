@@ -65,7 +65,6 @@ func (t *topics) start() error {
 		pubsub.WithPeerOutboundQueueSize(limits.TopicMessages),
 		pubsub.WithValidateQueueSize(limits.TopicMessages),
 		pubsub.WithValidateThrottle(limits.TopicMessages),
-		pubsub.WithValidateWorkers(1), // several would hand messages over in the order in which they finish
 		// Several workers would check the signatures of one publisher's messages side by side and swap their order.
 		pubsub.WithValidateWorkers(1),
 		pubsub.WithRawTracer(t.tracer),

@@ -37,6 +37,34 @@ func (q *Queue) ReceiveAppend(ctx context.Context, dst []Message, channel string
 	}
 }
 
+// Wait is Receive that takes nothing: it returns nil as soon as a message of the channel is there.
+func (q *Queue) Wait(ctx context.Context, channel string) error {
+	q.mu.Lock()
+	defer q.unlock()
+	for blocked := false; ; blocked = true {
+		if q.waitsLocked(channel) {
+			if blocked {
+				q.wakeFirstLocked(channel) // the wake-up was for one who takes
+			}
+			return nil
+		}
+		if err := q.endReceiveLocked(ctx); err != nil {
+			return err
+		}
+		if q.blockLocked(ctx, channel) {
+			return ErrInterrupted
+		}
+	}
+}
+
+func (q *Queue) waitsLocked(channel string) bool {
+	if channel == "" {
+		return q.mu.messages > 0
+	}
+	ch := q.mu.channels[channel]
+	return ch != nil && ch.n > 0
+}
+
 // endReceiveLocked returns why a Receive that finds nothing must not block.
 func (q *Queue) endReceiveLocked(ctx context.Context) error {
 	if q.mu.closed {

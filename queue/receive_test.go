@@ -221,3 +221,31 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		t.Fatalf("%v allocations per message", allocs)
 	}
 }
+
+func TestWaitTakesNothingAndPassesTheWakeUpOn(t *testing.T) {
+	bubble(t, Limits{}, func(t *testing.T, f *fixture) {
+		waited := make(chan error, 2)
+		go func() { waited <- f.Wait(forever, "c") }()
+		synctest.Wait()
+		receiving := f.receiveLater(forever, "c", 0)
+		blocks(t, receiving)
+		f.put("p c 1")
+		if err := <-waited; err != nil {
+			t.Fatal(err)
+		}
+		returns(t, receiving, "1", nil)
+		f.put("p c 2")
+		if err := f.Wait(forever, ""); err != nil || f.Len() != 1 {
+			t.Fatalf("wait: %v, %d messages", err, f.Len())
+		}
+		if err := f.Wait(forever, "c"); err != nil {
+			t.Fatal(err)
+		}
+		go func() { waited <- f.Wait(forever, "other") }()
+		synctest.Wait()
+		f.Close()
+		if err := <-waited; err != ErrClosed {
+			t.Fatalf("wait on a closed queue: %v", err)
+		}
+	})
+}

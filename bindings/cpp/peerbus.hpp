@@ -610,6 +610,14 @@ public:
     // Messages that wait. MessageQueueLength has no code; a closed or failed node shows in the next other call.
     int waiting() const noexcept { return MessageQueueLength(instance_); }
 
+    /// Waits until a message waits on any channel, and takes nothing. False at the timeout.
+    bool wait(Milliseconds timeout) { return try_wait(timeout).value(); }
+    Result<bool> try_wait(Milliseconds timeout) {
+        const int count = peerbus_wait(instance_, nullptr, detail::milliseconds(timeout));
+        if (count < 0) return failed(count);
+        return count > 0;
+    }
+
     Result<void> try_interrupt() { return check(peerbus_interrupt(instance_)); }
     void interrupt() { try_interrupt().value(); }
 

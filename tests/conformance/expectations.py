@@ -293,6 +293,14 @@ FUNCTIONS = {
         ),
     ),
     "peerbus_batch_free": Function({"batch": "NULL"}, **VOID),
+    "peerbus_wait": Function(
+        {**LIVE, "channel": "NULL", "timeout_ms": "0"},
+        abuse={("channel", "null"): SUCCESS},
+        waits=(
+            Wait("for_a_message", 'emit_data_int("call", peerbus_wait(SPARE, NULL, 60000));'),
+            Wait("on_one_channel", 'emit_data_int("call", peerbus_wait(SPARE, spare_direct, 60000));'),
+        ),
+    ),
     "peerbus_interrupt": Function(LIVE),
     "peerbus_set_policy": Function({**LIVE, "channel": "direct", "policy": "PEERBUS_LATEST"}),
     "peerbus_wake_descriptor": Function(

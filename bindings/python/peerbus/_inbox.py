@@ -34,9 +34,9 @@ class Inbox:
     ``take`` never waits; a message leaves the inbox only as its result, and nothing is awaited between taking a message
     and returning it. So a task that is cancelled while it waits has taken nothing.
 
-    Waiting for one channel needs a thread per channel (the "pump"), because the wake descriptor tells only that
-    something came, not on which channel. A pump lives while somebody waits for its channel, at most until the next
-    message of it."""
+    Waiting for one channel needs a thread (a "scout"), because the wake descriptor tells only that something came, not on
+    which channel. A scout takes nothing: two batches that are fetched at once could swap their order. It lives until the
+    next message of its channel."""
 
     def __init__(self, library: _library.Library, instance: int) -> None:
         self._library = library
@@ -45,7 +45,7 @@ class Inbox:
         self._lock = threading.Lock()
         self._pending: Deque[Message] = deque()
         self._entries: List[_Entry] = []
-        self._pumps: Dict[str, threading.Thread] = {}
+        self._scouts: Dict[str, threading.Thread] = {}
         self._watches: Dict[int, LoopWatch] = {}
         self._batch = ctypes.c_void_p()
         self._batch_reference = ctypes.byref(self._batch)
@@ -83,6 +83,9 @@ class Inbox:
                 taken = self.take(channel, most, most_bytes, prefetch)
                 if passed(deadline):
                     break
+                if not taken:
+                    with self._lock:
+                        self._send_scout(channel)
             return taken
         finally:
             self._leave(entry)
@@ -230,10 +233,14 @@ class Inbox:
             if entry.channel is None:
                 entry.waiter.watch(self)
             self._entries.append(entry)
-            if entry.channel is not None and entry.channel not in self._pumps:
-                pump = threading.Thread(target=self._pump, args=(entry.channel,), name="peerbus-pump", daemon=True)
-                self._pumps[entry.channel] = pump
-                pump.start()
+            self._send_scout(entry.channel)
+
+    def _send_scout(self, channel: Optional[str]) -> None:
+        # With the lock held.
+        if channel is not None and channel not in self._scouts:
+            scout = threading.Thread(target=self._scout, args=(channel,), name="peerbus-scout", daemon=True)
+            self._scouts[channel] = scout
+            scout.start()
 
     def _leave(self, entry: _Entry) -> None:
         entry.waiter.unwatch()
@@ -241,24 +248,14 @@ class Inbox:
             self._entries = [other for other in self._entries if other is not entry]
             self._pass_on()
 
-    def _pump(self, channel: str) -> None:
+    def _scout(self, channel: str) -> None:
         name = _library.encode(channel, "channel")
-        batch = ctypes.c_void_p()
-        while True:
-            with self._lock:
-                if self._closed or not any(entry.channel == channel for entry in self._entries):
-                    del self._pumps[channel]
-                    return
-            count = self._library.c.peerbus_receive(
-                self._instance, name, PREFETCH_MESSAGES, PREFETCH_BYTES, _LONG_WAIT_MS, ctypes.byref(batch)
-            )
-            with self._lock:
-                if count > 0 and batch.value is not None:
-                    self._pending.extend(_buffers.messages(self._library, batch.value))
-                    self._pass_on()
-                elif count < 0 and count != _INTERRUPTED:
-                    # The waiters meet the same error when they try themselves.
-                    del self._pumps[channel]
-                    for entry in self._entries:
-                        entry.waiter.wake()
-                    return
+        found = 0
+        while found == 0:
+            found = self._library.c.peerbus_wait(self._instance, name, _LONG_WAIT_MS)
+        with self._lock:
+            del self._scouts[channel]
+            # After a failure everybody tries, and meets the same failure.
+            for entry in self._entries:
+                if entry.channel == channel or found < 0:
+                    entry.waiter.wake()

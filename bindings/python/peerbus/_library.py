@@ -51,6 +51,7 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "CancelOperation": [_JSON, _INT, ctypes.c_longlong],
     "peerbus_send": [_INT, _INT, _TEXT, ctypes.c_void_p, ctypes.c_size_t, _INT],
     "peerbus_publish": [_INT, _INT, _TEXT, ctypes.c_void_p, ctypes.c_size_t, _INT],
+    "peerbus_wait": [_INT, _INT, _TEXT, _INT],
     "peerbus_receive": [_INT, _INT, _TEXT, _INT, ctypes.c_size_t, _INT, ctypes.c_void_p],
     "peerbus_batch_free": [None, ctypes.c_void_p],
     "peerbus_set_policy": [_INT, _INT, _TEXT, _INT],
