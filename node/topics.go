@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -43,6 +44,34 @@ type topic struct {
 	watcher      *pubsub.TopicEventHandler
 	subscription *pubsub.Subscription // nil: not subscribed
 	stop         context.CancelFunc   // ends the watcher
+
+	// peers are the connected subscribers, as the watcher saw them: asking the router costs two thread switches.
+	peers struct {
+		sync.Mutex
+		ids map[peer.ID]struct{}
+	}
+}
+
+func (t *topic) note(e pubsub.PeerEvent) {
+	t.peers.Lock()
+	defer t.peers.Unlock()
+	if e.Type == pubsub.PeerLeave {
+		delete(t.peers.ids, e.Peer)
+	} else {
+		t.peers.ids[e.Peer] = struct{}{}
+	}
+}
+
+func (t *topic) listPeers() []peer.ID {
+	t.peers.Lock()
+	defer t.peers.Unlock()
+	return slices.Collect(maps.Keys(t.peers.ids))
+}
+
+func (t *topic) countPeers() int {
+	t.peers.Lock()
+	defer t.peers.Unlock()
+	return len(t.peers.ids)
 }
 
 func newTopics(n *Node) *topics {
@@ -110,6 +139,10 @@ func (t *topics) joinLocked(name channelName) (*topic, error) {
 	}
 	ctx, stop := context.WithCancel(t.node.ctx)
 	joined := &topic{name: name, handle: handle, watcher: watcher, stop: stop}
+	joined.peers.ids = map[peer.ID]struct{}{}
+	for _, id := range handle.ListPeers() {
+		joined.peers.ids[id] = struct{}{} // the watcher has yet to run
+	}
 	t.node.spawn("topic watcher", func() { t.watch(ctx, joined) })
 	t.state.joined[name.text] = joined
 	return joined, nil
@@ -143,6 +176,7 @@ func (t *topics) watch(ctx context.Context, joined *topic) {
 		if err != nil {
 			return
 		}
+		joined.note(e)
 		kind := EventTopicPeerJoined
 		if e.Type == pubsub.PeerLeave {
 			kind = EventTopicPeerLeft
@@ -242,15 +276,15 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int
 	if len(payload) > n.config.Limits.MessageBytes {
 		return 0, fmt.Errorf("%w: %d bytes, limits.message_bytes is %d", ErrTooLarge, len(payload), n.config.Limits.MessageBytes)
 	}
-	handle, err := n.topics.handle(name)
+	joined, err := n.topics.forPublishing(name)
 	if err != nil {
 		return 0, err
 	}
-	reached := len(handle.ListPeers())
+	reached := joined.countPeers()
 	ctx, cancel := n.bind(ctx)
 	defer cancel()
 	// The router keeps the payload; the caller may reuse its own.
-	if err := handle.Publish(ctx, slices.Clone(payload)); err != nil {
+	if err := joined.handle.Publish(ctx, slices.Clone(payload)); err != nil {
 		return 0, n.publishError(ctx, name, err)
 	}
 	n.traffic.publishedMessages.Add(1)
@@ -261,7 +295,7 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int
 	return reached, nil
 }
 
-func (t *topics) handle(name channelName) (*pubsub.Topic, error) {
+func (t *topics) forPublishing(name channelName) (*topic, error) {
 	t.state.Lock()
 	defer t.state.Unlock()
 	if name.rendezvous() {
@@ -269,11 +303,7 @@ func (t *topics) handle(name channelName) (*pubsub.Topic, error) {
 			return nil, err
 		}
 	}
-	joined, err := t.joinLocked(name)
-	if err != nil {
-		return nil, err
-	}
-	return joined.handle, nil
+	return t.joinLocked(name)
 }
 
 func (n *Node) publishError(ctx context.Context, name channelName, err error) error {
@@ -290,17 +320,13 @@ func (n *Node) publishError(ctx context.Context, name channelName, err error) er
 func (n *Node) TopicPeers() []string {
 	t := n.topics
 	t.state.Lock()
-	handles := make([]*pubsub.Topic, 0, len(t.state.joined))
-	for _, joined := range t.state.joined {
-		handles = append(handles, joined.handle)
-	}
-	t.state.Unlock()
 	ids := []string{}
-	for _, handle := range handles {
-		for _, id := range handle.ListPeers() {
+	for _, joined := range t.state.joined {
+		for _, id := range joined.listPeers() {
 			ids = append(ids, id.String())
 		}
 	}
+	t.state.Unlock()
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
