@@ -14,27 +14,30 @@ import (
 )
 
 //export go_peerbus_send
-func go_peerbus_send(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
-	i, err := lookUp(number)
-	defer guard("peerbus_send", &i, &code, problem)
-	if err != nil {
-		return fail(problem, err)
-	}
-	call, err := i.dataCall(channel, channelLength, data, size, timeoutMs)
-	if err != nil {
-		return fail(problem, err)
-	}
-	defer call.context.end()
-	if err := i.node.Send(call.context, call.channel, call.payload); err != nil {
-		return fail(problem, err)
-	}
-	return C.PEERBUS_OK
+func go_peerbus_send(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) C.int {
+	return onChannel("peerbus_send", number, channel, channelLength, data, size, timeoutMs, problem, func(i *instance, c dataCall) (int, error) {
+		return 0, i.node.Send(c.context, c.channel, c.payload)
+	})
 }
 
 //export go_peerbus_publish
-func go_peerbus_publish(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
+func go_peerbus_publish(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) C.int {
+	return onChannel("peerbus_publish", number, channel, channelLength, data, size, timeoutMs, problem, func(i *instance, c dataCall) (int, error) {
+		return i.node.Publish(c.context, c.channel, c.payload)
+	})
+}
+
+//export go_peerbus_flush
+func go_peerbus_flush(number C.int, channel *C.char, channelLength C.size_t, timeoutMs C.int, problem *C.char) C.int {
+	return onChannel("peerbus_flush", number, channel, channelLength, nil, 0, timeoutMs, problem, func(i *instance, c dataCall) (int, error) {
+		return 0, i.node.Flush(c.context, c.channel)
+	})
+}
+
+// onChannel is onNode for data functions that work on one channel. f captures nothing, so it costs no memory.
+func onChannel(function string, number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char, f func(*instance, dataCall) (int, error)) (code C.int) {
 	i, err := lookUp(number)
-	defer guard("peerbus_publish", &i, &code, problem)
+	defer guard(function, &i, &code, problem)
 	if err != nil {
 		return fail(problem, err)
 	}
@@ -43,29 +46,11 @@ func go_peerbus_publish(number C.int, channel *C.char, channelLength C.size_t, d
 		return fail(problem, err)
 	}
 	defer call.context.end()
-	peers, err := i.node.Publish(call.context, call.channel, call.payload)
+	answer, err := f(i, call)
 	if err != nil {
 		return fail(problem, err)
 	}
-	return C.int(peers)
-}
-
-//export go_peerbus_flush
-func go_peerbus_flush(number C.int, channel *C.char, channelLength C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
-	i, err := lookUp(number)
-	defer guard("peerbus_flush", &i, &code, problem)
-	if err != nil {
-		return fail(problem, err)
-	}
-	call, err := i.dataCall(channel, channelLength, nil, 0, timeoutMs)
-	if err != nil {
-		return fail(problem, err)
-	}
-	defer call.context.end()
-	if err := i.node.Flush(call.context, call.channel); err != nil {
-		return fail(problem, err)
-	}
-	return C.PEERBUS_OK
+	return C.int(answer)
 }
 
 // dataCall is the checked arguments of a send, publish or flush.

@@ -153,17 +153,17 @@ def idle(programs: Programs, effort: Effort, style: str) -> float:
 
 def footprint(programs: Programs) -> Dict[str, Any]:
     result = programs.run([sys.executable, str(HERE / "programs" / "memory_and_calls.py")])
-    result["library_mib"] = programs.library.stat().st_size / (1 << 20)
+    result["library_mib"] = programs.shared_object.stat().st_size / (1 << 20)
     return result
 
 
 def compile_calls(programs: Programs, directory: Path) -> Path:
     """Compiles programs/calls.c against the library."""
-    program, folder = directory / "calls", programs.library.parent
+    program, folder = directory / "calls", programs.shared_object.parent
     subprocess.run(
         [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", f"-I{HERE.parents[1] / 'include'}",
          str(HERE / "programs" / "calls.c"),
-         "-o", str(program), str(programs.library), f"-Wl,-rpath,{folder}", "-lpthread"],
+         "-o", str(program), str(programs.shared_object), f"-Wl,-rpath,{folder}", "-lpthread"],
         check=True,
     )
     return program

@@ -117,12 +117,12 @@ class Programs:
 
     def __init__(self, checkout: Path, rawstream: Path, peers_python: Optional[Path] = None) -> None:
         self.checkout = checkout
-        self.library = checkout / "dist" / "libpeerbus.so"
+        self.shared_object = checkout / "dist" / "libpeerbus.so"
         self._peers_python = peers_python
         self._environment = {
             **os.environ,
             "PEERBUS_CHECKOUT": str(checkout),
-            "PEERBUS_LIBRARY": str(self.library),
+            "PEERBUS_LIBRARY": str(self.shared_object),
             "PEERBUS_RAWSTREAM": str(rawstream),
             "PYTHONPATH": str(HERE / "lanes"),
         }

@@ -323,7 +323,7 @@ class Logger:
     def p2p(self, line, src):
         self.lines.append((src, line))
 peerbus.P2P.setup_library(enable_logging=True, unai_logger=Logger())
-peerbus._library.library().c.InitializeLibrary(0, 0, 0, 0, None)  # which logs a warning
+peerbus._library.load().c.InitializeLibrary(0, 0, 0, 0, None)  # which logs a warning
 peerbus._log.stop()
 print(len(Logger.lines) > 0, {src for src, _ in Logger.lines})
 """

@@ -37,7 +37,7 @@ with peerbus.Node(**LOCAL) as node, peerbus.Node(**LOCAL) as other:
             lambda: node.send(other.peer_id, b"x"), lambda: node.receive(timeout=1), lambda: node.receive("a::ps:b", timeout=1),
             lambda: node.connect(other.addresses), lambda: node.publish("a::ps:b", b"x"), lambda: node.subscribe("a::ps:b"),
             node.peers, node.close, node.events, lambda: node.addresses, lambda: peerbus.Node(**LOCAL).sync.start(),
-            peerbus.library_version,
+            peerbus.version,
         ]
         sys.exit(0 if all([forked(call) for call in calls]) else 1)
     wait_for_child(pid)
@@ -238,4 +238,4 @@ def test_the_examples_run(example):
 
 
 def test_the_version_is_that_of_the_package():
-    assert peerbus.library_version() == peerbus.__version__
+    assert peerbus.version() == peerbus.__version__

@@ -56,9 +56,9 @@ def initialize(max_instances: int = _library.DEFAULT_INSTANCES, log_levels: Opti
     return _library.initialize(max_instances, 0, 0, 0, lambda loaded: _log.prepare(loaded, log_levels, _log.to_logging))
 
 
-def library_version() -> str:
+def version() -> str:
     """Version of the shared library, which this loads if need be."""
-    return _library.library().version
+    return _library.load().version
 
 
 __all__ = [
@@ -97,5 +97,5 @@ __all__ = [
     "UnsupportedError",
     "WouldBlockError",
     "initialize",
-    "library_version",
+    "version",
 ]

@@ -34,7 +34,7 @@ class Live:
     """What a started node consists of. It does not refer to the Core, so that a forgotten node can be collected."""
 
     def __init__(self, library: _library.Library, instance: int, answer: Dict[str, Any]) -> None:
-        self.library = library
+        self.native = library
         self.instance = instance
         self.peer_id = str(answer["addresses"][0]).rsplit("/", 1)[-1]
         self.outbox = Outbox()
@@ -71,7 +71,7 @@ class Live:
         if self._let_go:  # by close_all; the number may have another node by now
             return "already closed"
         try:
-            return self.library.control(self.library.c.CloseNode, self.instance)
+            return self.native.control(self.native.c.CloseNode, self.instance)
         finally:
             self.let_go()
 
@@ -225,12 +225,12 @@ class Core:
         """The number of subscribers, or -1 when publishing needs waiting."""
         live = self.live
         with Pinned(data) as payload:
-            result: int = live.library.c.peerbus_publish(
+            result: int = live.native.c.peerbus_publish(
                 live.instance, _library.encode(channel, "channel"), payload.pointer, payload.size, 0
             )
         if result in (_errors.WOULD_BLOCK, _errors.TIMEOUT):
             return -1
-        return live.library.check(result)
+        return live.native.check(result)
 
     def publish(self, waiter: Waiter, channel: str, data: Payload, timeout: float) -> Steps[int]:
         live = self.live
@@ -240,7 +240,7 @@ class Core:
         copy = data if isinstance(data, bytes) else bytes(memoryview(data))
 
         def work() -> int:
-            return live.library.check(live.library.c.peerbus_publish(live.instance, name, copy, len(copy), timeout_ms))
+            return live.native.check(live.native.c.peerbus_publish(live.instance, name, copy, len(copy), timeout_ms))
 
         reached = yield from start_call(work).wait(waiter)
         assert isinstance(reached, int)
@@ -251,11 +251,11 @@ class Core:
 
     def waiting(self) -> int:
         live = self.live
-        return live.library.check(live.library.c.MessageQueueLength(live.instance)) + live.inbox.waiting()
+        return live.native.check(live.native.c.MessageQueueLength(live.instance)) + live.inbox.waiting()
 
     def set_policy(self, channel: str, policy: int) -> None:
         live = self.live
-        live.library.check(live.library.c.peerbus_set_policy(live.instance, _library.encode(channel, "channel"), policy))
+        live.native.check(live.native.c.peerbus_set_policy(live.instance, _library.encode(channel, "channel"), policy))
 
     # Peers and topics
 
@@ -280,20 +280,20 @@ class Core:
     def ask(self, name: str, *arguments: Any) -> Any:
         """The answer of a control function that does not wait; None for Empty."""
         live = self.live
-        return live.library.control(getattr(live.library.c, name), live.instance, *arguments)
+        return live.native.control(getattr(live.native.c, name), live.instance, *arguments)
 
 
 def _attempt(live: Live, name: bytes, pointer: Union[bytes, int], size: int) -> bool:
-    result: int = live.library.c.peerbus_send(live.instance, name, pointer, size, 0)
+    result: int = live.native.c.peerbus_send(live.instance, name, pointer, size, 0)
     if result == _errors.WOULD_BLOCK:
         return False
-    live.library.check(result)
+    live.native.check(result)
     return True
 
 
 def create_live(config: bytes) -> Live:
     """Creates a node in the next free slot. Blocks."""
-    library = _library.library()
+    library = _library.load()
     tried: List[int] = []
     try:
         while True:
@@ -325,7 +325,7 @@ def _assemble(library: _library.Library, number: int, answer: Dict[str, Any]) ->
 
 def close_all() -> str:
     """Closes every node of this process. Blocks up to 10 s."""
-    library = _library.library()
+    library = _library.load()
     ours = list(_live)
     for live in ours:
         live.closed = True

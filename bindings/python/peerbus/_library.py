@@ -138,7 +138,7 @@ class _State:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.library: Optional[Library] = None
+        self.native: Optional[Library] = None
         self.loading = False
         self.initialized = False
         self.instances = 0
@@ -148,18 +148,18 @@ class _State:
 _state = _State()
 
 
-def library() -> Library:
+def load() -> Library:
     """The library, loaded by the first call. Raises LibraryError, or ForkedError in a child of a process that had it."""
     refuse_fork()
-    if _state.library is None:
+    if _state.native is None:
         with _state.lock:
-            if _state.library is None:
+            if _state.native is None:
                 _state.loading = True
                 try:
-                    _state.library = Library(find())
+                    _state.native = Library(find())
                 finally:
                     _state.loading = False
-    return _state.library
+    return _state.native
 
 
 def find() -> Path:
@@ -187,7 +187,7 @@ def initialize(
     """Initializes the library unless that happened. ``prepare_log`` sets the sink up and gives the log levels.
 
     Returns whether this call was the first. Numbers <= 0 take the library's defaults."""
-    loaded = library()
+    loaded = load()
     with _state.lock:
         if _state.initialized:
             return False
@@ -225,7 +225,7 @@ def forked() -> _errors.ForkedError:
 def _after_fork() -> None:
     # Whoever held the lock is not in this child.
     _state.lock = threading.Lock()
-    if _state.library is not None or _state.loading:
+    if _state.native is not None or _state.loading:
         _state.forked = True
 
 

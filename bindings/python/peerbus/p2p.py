@@ -223,7 +223,7 @@ class P2P:
         fetched = live.inbox.pop_pending()
         if fetched:  # by receiving through ``node``
             return [{"from": one.sender, "data": bytes(one), "protocol": one.protocol} for one in fetched]
-        return _parse_popped(live.library, live.library.c.PopMessages(live.instance))
+        return _parse_popped(live.native, live.native.c.PopMessages(live.instance))
 
     def get_message_queue_length(self) -> int:
         """Messages that wait; -1 on failure (SPEC P2P-19)."""
@@ -305,7 +305,7 @@ class P2P:
             raise _errors.TooLargeError(f"a message of {len(kept)} bytes is above {_MAX_MESSAGE}")
 
         def send() -> object:
-            return live.library.control(live.library.c.SendMessageToPeer, live.instance, name, kept, len(kept))
+            return live.native.control(live.native.c.SendMessageToPeer, live.instance, name, kept, len(kept))
 
         run_interruptible(send)
 
