@@ -260,6 +260,12 @@ func closeAll() (any, error) {
 	var closed, problems atomic.Int64
 	for number := range l.slots {
 		group.Go(func() {
+			defer func() {
+				if value := recover(); value != nil {
+					problems.Add(1)
+					failed("CloseNode", l.slots[number].current.Load(), value)
+				}
+			}()
 			wasOpen, err := l.slots[number].close()
 			switch {
 			case err != nil:

@@ -43,6 +43,7 @@ type lossKind struct{ direction, reason, channel, peer string }
 // once per lossMergePeriod.
 type losses struct {
 	events *Events
+	run    func(name string, f func()) bool // Node.run: the timer's goroutine is ours and recovers
 
 	state struct {
 		sync.Mutex
@@ -53,8 +54,8 @@ type losses struct {
 	}
 }
 
-func newLosses(events *Events) *losses {
-	l := &losses{events: events}
+func newLosses(events *Events, run func(string, func()) bool) *losses {
+	l := &losses{events: events, run: run}
 	l.state.totals = map[string]uint64{}
 	l.state.pending = map[lossKind]uint64{}
 	return l
@@ -90,7 +91,7 @@ func (l *losses) raise(kind lossKind, count uint64) {
 
 func (l *losses) scheduleLocked() {
 	if l.state.timer == nil && !l.state.closed {
-		l.state.timer = time.AfterFunc(lossMergePeriod, l.flush)
+		l.state.timer = time.AfterFunc(lossMergePeriod, func() { l.run("loss timer", l.flush) })
 	}
 }
 

@@ -118,7 +118,7 @@ func newNode(o Options) *Node {
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.tasks.empty = make(chan struct{})
 	n.events = NewEvents(o.Config.Limits.Events, o.WakeEvent)
-	n.losses = newLosses(n.events)
+	n.losses = newLosses(n.events, n.run)
 	n.queue = n.newQueue(o.WakeMessage)
 	n.gate = newGate()
 	n.peers = newPeerTable(n)
