@@ -30,6 +30,7 @@ def peer_id_of_a_new_node():
 
 def press_ctrl_c_when_waiting():
     """Sends SIGINT to this process once its main thread waits inside peerbus."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts with "&"
     main = threading.main_thread().ident
     pause = threading.Event()
 
