@@ -20,8 +20,21 @@ func hasProtocol(addr ma.Multiaddr, code int) bool {
 	return err == nil
 }
 
-// preferRoutable drops unspecified addresses, and loopback ones when there are others.
+// preferRoutable drops unspecified addresses, and loopback ones when there are others; those through relays apart: a relay
+// on this machine is of use beside an address on the LAN.
 func preferRoutable(addrs []ma.Multiaddr) []ma.Multiaddr {
+	direct, circuits := make([]ma.Multiaddr, 0, len(addrs)), []ma.Multiaddr(nil)
+	for _, addr := range addrs {
+		if isRelayed(addr) {
+			circuits = append(circuits, addr)
+		} else {
+			direct = append(direct, addr)
+		}
+	}
+	return append(preferRoutableOf(direct), preferRoutableOf(circuits)...)
+}
+
+func preferRoutableOf(addrs []ma.Multiaddr) []ma.Multiaddr {
 	usable := make([]ma.Multiaddr, 0, len(addrs))
 	for _, addr := range addrs {
 		if !manet.IsIPUnspecified(addr) {
@@ -48,10 +61,13 @@ const (
 	rankTCP
 	rankWebSocket
 	rankOther
+	rankRelayed
 )
 
 func transportRank(addr ma.Multiaddr) int {
 	switch {
+	case isRelayed(addr):
+		return rankRelayed
 	case hasProtocol(addr, ma.P_WEBRTC_DIRECT), hasProtocol(addr, ma.P_WEBRTC):
 		return rankWebRTC
 	case hasProtocol(addr, ma.P_WEBTRANSPORT):

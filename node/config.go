@@ -15,6 +15,12 @@ var ErrConfig = errors.New("invalid configuration")
 const (
 	// maxReachabilityTimeout bounds how long CreateNode may wait for a verdict.
 	maxReachabilityTimeout = 10 * time.Minute
+	// defaultRelayReservation is how long a reservation at this node's relay service lasts (P2P-31).
+	defaultRelayReservation = time.Hour
+	minRelayReservation     = time.Second
+	maxRelayReservation     = 24 * time.Hour
+	// maxTokenBytes bounds relay.token.
+	maxTokenBytes = 1024
 	// maxPort is the highest TCP or UDP port.
 	maxPort = 65535
 	// maxLogNameBytes bounds the label that every log line of a node carries.
@@ -40,21 +46,28 @@ type Config struct {
 	// ListenPorts are the ports of TCP, QUIC, WebTransport and WebRTC-direct; where the list
 	// ends, PredefinedPort decides.
 	ListenPorts []int
-	Relay       RelayConfig
-	TLS         TLSConfig
-	Network     NetworkConfig
-	DHT         DHTConfig
-	WebRTC      WebRTCConfig
-	NAT         NATConfig
-	Limits      Limits
-	LogName     string
-	PopMessages string
+	// AnnounceAddrs are told to others besides what the node listens on.
+	AnnounceAddrs []ma.Multiaddr
+	Relay         RelayConfig
+	TLS           TLSConfig
+	Network       NetworkConfig
+	DHT           DHTConfig
+	WebRTC        WebRTCConfig
+	NAT           NATConfig
+	Limits        Limits
+	LogName       string
+	PopMessages   string
 }
 
 // RelayConfig says whether the node uses relays and whether it is one.
 type RelayConfig struct {
 	EnableClient, EnableService, WithBroadLimits bool
 	StaticRelays                                 []peer.AddrInfo
+
+	// Of the service: who may reserve, and for how long. A client shows Token to relays that ask for one.
+	Allow       []peer.ID
+	Token       string
+	Reservation time.Duration
 }
 
 // TLSConfig holds the certificate of secure WebSocket: an automatic one, or one from files.
@@ -103,7 +116,7 @@ type NATConfig struct {
 func defaultConfig() Config {
 	return Config{
 		ListenIPs:   []string{defaultListenIP},
-		Relay:       RelayConfig{EnableClient: true},
+		Relay:       RelayConfig{EnableClient: true, Reservation: defaultRelayReservation},
 		DHT:         DHTConfig{Enabled: true},
 		WebRTC:      WebRTCConfig{Enabled: true},
 		NAT:         NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},

@@ -58,6 +58,9 @@ var configKeys = slices.Concat([]configKey{
 	listKey("listen_ports", "listen_ports", typeIntegers, "[]",
 		"ports of TCP, QUIC, WebTransport and WebRTC-direct, in this order; missing ones follow predefined_port",
 		portOf, func(c *Config) *[]int { return &c.ListenPorts }),
+	listKey("announce_addrs", "", typeTexts, "[]",
+		"multiaddrs told to others besides those of the listeners, e.g. the public address in front of a cloud machine",
+		announceAddrOf, func(c *Config) *[]ma.Multiaddr { return &c.AnnounceAddrs }),
 
 	boolKey("relay.enable_client", "enable_relay_client", "use relays to be reached, and reach others through theirs",
 		func(c *Config) *bool { return &c.Relay.EnableClient }),
@@ -68,6 +71,14 @@ var configKeys = slices.Concat([]configKey{
 	listKey("relay.static_relays", "static_relays", typePeers, "[]",
 		`relays used automatically: multiaddrs ending in /p2p/<peer id>, or {"ID": ..., "Addrs": [...]}`,
 		relayOf, func(c *Config) *[]peer.AddrInfo { return &c.Relay.StaticRelays }),
+	listKey("relay.allow", "", typeTexts, "[]", "peer ids that may reserve at the relay service; with neither this nor relay.token everybody may",
+		peerIDOf, func(c *Config) *[]peer.ID { return &c.Relay.Allow }),
+	textKey("relay.token", "", "secret that lets its holders reserve at the relay service; as a client, the secret to show to relays",
+		checkToken, func(c *Config) *string { return &c.Relay.Token }),
+	{ConfigKey{"relay.reservation_ms", typeInteger, fmt.Sprint(defaultRelayReservation.Milliseconds()),
+		fmt.Sprintf("how long a reservation at the relay service lasts, %d to %d", minRelayReservation.Milliseconds(),
+			maxRelayReservation.Milliseconds()), ""},
+		setRelayReservation},
 
 	boolKey("tls.auto_tls", "enable_tls", "obtain a certificate for secure WebSocket automatically",
 		func(c *Config) *bool { return &c.TLS.AutoTLS }),
@@ -179,6 +190,12 @@ func setPredefinedPort(c *Config, value any) error {
 func setReachabilityTimeout(c *Config, value any) error {
 	milliseconds, err := integerOf(value, 0, maxReachabilityTimeout.Milliseconds())
 	c.Network.ReachabilityTimeout = time.Duration(milliseconds) * time.Millisecond
+	return err
+}
+
+func setRelayReservation(c *Config, value any) error {
+	milliseconds, err := integerOf(value, minRelayReservation.Milliseconds(), maxRelayReservation.Milliseconds())
+	c.Relay.Reservation = time.Duration(milliseconds) * time.Millisecond
 	return err
 }
 

@@ -97,8 +97,10 @@ func membersOf(path, value string) string {
 func TestWholeConfigurationIsRead(t *testing.T) {
 	config := configOf(t, `
 		"predefined_port": 4000, "listen_ips": ["127.0.0.1", "::1"], "listen_ports": [5000, 5001],
+		"announce_addrs": ["/ip4/203.0.113.7/tcp/4001"],
 		"relay": {"enable_service": true, "with_broad_limits": true,
-			"static_relays": ["/ip4/192.0.2.1/tcp/443/ws/p2p/`+somePeer+`"]},
+			"static_relays": ["/ip4/192.0.2.1/tcp/443/ws/p2p/`+somePeer+`"],
+			"allow": ["`+anotherPeer+`"], "token": "secret", "reservation_ms": 5000},
 		"tls": {"domain": "node.example.org", "cert_path": "cert.pem", "key_path": "key.pem"},
 		"network": {"isolated": true, "force_public": true, "flood_sub": true, "reachability_timeout_ms": 1500},
 		"dht": {"keep": true, "bootstrap_peers": [{"ID": "`+anotherPeer+`", "Addrs": ["/dns4/example.org/tcp/4001"]}]},
@@ -111,8 +113,10 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 	want := Config{
 		IdentityDir: "id", PredefinedPort: 4000,
 		ListenIPs: []string{"127.0.0.1", "::1"}, ListenPorts: []int{5000, 5001},
+		AnnounceAddrs: addrsOf(t, "/ip4/203.0.113.7/tcp/4001"),
 		Relay: RelayConfig{EnableClient: true, EnableService: true, WithBroadLimits: true,
-			StaticRelays: []peer.AddrInfo{addrInfo(t, somePeer, "/ip4/192.0.2.1/tcp/443/ws")}},
+			StaticRelays: []peer.AddrInfo{addrInfo(t, somePeer, "/ip4/192.0.2.1/tcp/443/ws")},
+			Allow:        []peer.ID{addrInfo(t, anotherPeer).ID}, Token: "secret", Reservation: 5 * time.Second},
 		TLS:     TLSConfig{Domain: "node.example.org", CertPath: "cert.pem", KeyPath: "key.pem"},
 		Network: NetworkConfig{Isolated: true, ForcePublic: true, FloodSub: true, ReachabilityTimeout: 1500 * time.Millisecond},
 		DHT: DHTConfig{Enabled: true, Keep: true,
@@ -302,7 +306,8 @@ func TestNodeDefaultsMayNameRelaysForNodesThatUseNone(t *testing.T) {
 func TestEveryFieldHasExactlyOneKey(t *testing.T) {
 	samples := map[string]string{
 		"predefined_port": "4001", "listen_ips": `["127.0.0.1"]`, "listen_addrs": `["/ip4/127.0.0.1/tcp/0"]`,
-		"listen_ports": "[1]", "network.reachability_timeout_ms": "1", "tls.domain": `"a.org"`, "pop_messages": `"binary"`,
+		"listen_ports": "[1]", "network.reachability_timeout_ms": "1", "announce_addrs": `["/ip4/192.0.2.1/tcp/1"]`,
+		"relay.reservation_ms": "5000", "relay.allow": `["` + somePeer + `"]`, "tls.domain": `"a.org"`, "pop_messages": `"binary"`,
 		"relay.static_relays":            `["/ip4/192.0.2.1/tcp/1/p2p/` + somePeer + `"]`,
 		"dht.bootstrap_peers":            `["/ip4/192.0.2.1/tcp/1/p2p/` + somePeer + `"]`,
 		"webrtc.ice_config.stun_servers": `["stun:192.0.2.1"]`,

@@ -184,6 +184,39 @@ func relayOf(value any) (peer.AddrInfo, error) {
 	return info, err
 }
 
+// peerIDOf reads a peer id.
+func peerIDOf(value any) (peer.ID, error) {
+	text, err := textOf(value)
+	if err != nil {
+		return "", err
+	}
+	id, err := peer.Decode(text)
+	if err != nil {
+		return "", fmt.Errorf("expected a peer id, got %q", clipText(text, maxShownValueBytes))
+	}
+	return id, nil
+}
+
+func checkToken(token string) error {
+	if len(token) > maxTokenBytes {
+		return fmt.Errorf("the token has %d bytes, at most %d", len(token), maxTokenBytes)
+	}
+	return nil
+}
+
+// announceAddrOf reads an address that others can dial, without /p2p/<id>.
+func announceAddrOf(value any) (ma.Multiaddr, error) {
+	text, err := textOf(value)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := ma.NewMultiaddr(text)
+	if err != nil || len(addr) < 2 || hasProtocol(addr, ma.P_P2P) {
+		return nil, fmt.Errorf("expected a multiaddr such as /ip4/203.0.113.7/tcp/4001 without /p2p/, got %q", clipText(text, maxShownValueBytes))
+	}
+	return addr, nil
+}
+
 // withoutRepeated keeps the first of the entries with equal names.
 func withoutRepeated[T any](entries []T, name func(T) string) []T {
 	var kept []T

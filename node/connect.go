@@ -40,6 +40,7 @@ func (n *Node) Connect(ctx context.Context, addresses []string) (Connection, err
 	ctx, cancel := n.bind(ctx)
 	defer cancel()
 	n.gate.admit(info.ID)
+	n.forgetFailedDials(info.ID)
 	ctx = network.WithAllowLimitedConn(ctx, "connect")
 	if err := n.host.Connect(ctx, info); err != nil {
 		return Connection{}, n.connectError(ctx, info.ID, err)
@@ -97,6 +98,14 @@ func (n *Node) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	return bound, func() { stop(); cancel(nil) }
 }
 
+// forgetFailedDials lets an attempt that somebody asked for begin at once: libp2p refuses to dial an address for seconds
+// after it has failed.
+func (n *Node) forgetFailedDials(id peer.ID) {
+	if s, ok := n.host.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(id)
+	}
+}
+
 func (n *Node) connectError(ctx context.Context, id peer.ID, err error) error {
 	if ctx.Err() != nil {
 		return contextError(ctx, "connecting to "+id.String()+"; last failure: "+err.Error())
@@ -141,6 +150,7 @@ func (n *Node) Disconnect(id peer.ID) error {
 		return nil
 	}
 	n.gate.refuse(id)
+	n.relays.forget(id)
 	l := n.links.find(id)
 	if l != nil {
 		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, disconnectDrainTimeout)

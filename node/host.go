@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -60,7 +61,6 @@ func (n *Node) checkSupported() error {
 	}{
 		{"tls.auto_tls", c.TLS.AutoTLS},
 		{"tls.domain", c.TLS.Domain != ""},
-		{"relay.static_relays", len(c.Relay.StaticRelays) > 0},
 		{"dht.bootstrap_peers", len(c.DHT.BootstrapPeers) > 0},
 		{"webrtc.ice_config.stun_servers", len(c.WebRTC.STUNServers) > 0},
 		{"webrtc.ice_config.turn_servers", len(c.WebRTC.TURNServers) > 0},
@@ -94,9 +94,6 @@ func (n *Node) reachOptions() []libp2p.Option {
 		options = append(options, libp2p.EnableRelay())
 	} else {
 		options = append(options, libp2p.DisableRelay())
-	}
-	if c.Relay.EnableService {
-		options = append(options, libp2p.EnableRelayService(relayServiceOptions(c)...))
 	}
 	if c.NAT.HolePunching && c.Relay.EnableClient && !c.Network.ForcePublic {
 		options = append(options, libp2p.EnableHolePunching())
@@ -159,11 +156,11 @@ func (n *Node) newResourceManager() (network.ResourceManager, error) {
 		ConnsInbound:  rcmgr.LimitVal(limits.PeerConnections),
 		ConnsOutbound: rcmgr.LimitVal(limits.PeerConnections),
 	}
-	scaled := rcmgr.PartialLimitConfig{
-		System:      connections,
-		Transient:   connections,
-		PeerDefault: perPeer,
-	}.Build(defaults.AutoScale())
+	own := rcmgr.PartialLimitConfig{System: connections, Transient: connections, PeerDefault: perPeer}
+	if n.config.Relay.EnableService {
+		relayLimits(&own)
+	}
+	scaled := own.Build(defaults.AutoScale())
 	perIP := rcmgr.WithLimitPerSubnet(
 		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: limits.IPConnections}},
 		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 128, ConnCount: limits.IPConnections}},
@@ -175,5 +172,8 @@ func (n *Node) newResourceManager() (network.ResourceManager, error) {
 	return manager, nil
 }
 
-// advertised is what the host tells others: loopback only when there is nothing else.
-func (n *Node) advertised(addrs []ma.Multiaddr) []ma.Multiaddr { return preferRoutable(addrs) }
+// advertised is what the host tells others: its own addresses, loopback only when there is nothing else, those that the
+// configuration adds, and those through relays.
+func (n *Node) advertised(addrs []ma.Multiaddr) []ma.Multiaddr {
+	return slices.Concat(preferRoutable(append(addrs, n.config.AnnounceAddrs...)), n.relays.circuitAddresses())
+}

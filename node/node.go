@@ -54,6 +54,8 @@ type Options struct {
 	WakeMessage func(readable bool)                         // see queue.Options.Wake; nil: nobody
 	WakeEvent   func(readable bool)                         // see NewEvents; nil: nobody
 	Panicked    func(where string, value any, stack []byte) // after a recovered panic; nil: nobody
+
+	tune func(*Node) // tests: before the start
 }
 
 // Node is one running libp2p host.
@@ -73,6 +75,8 @@ type Node struct {
 	links  *links
 	topics *topics
 	reach  *reachability
+	relays *relays
+	relay  *relayService
 
 	announced struct {
 		sync.Mutex
@@ -100,6 +104,9 @@ type Node struct {
 // New starts a node. When it fails nothing is left behind. ctx bounds the start and the wait for a reachability verdict.
 func New(ctx context.Context, o Options) (*Node, error) {
 	n := newNode(o)
+	if o.tune != nil {
+		o.tune(n)
+	}
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -124,6 +131,8 @@ func newNode(o Options) *Node {
 	n.peers = newPeerTable(n)
 	n.links = newLinks(n)
 	n.topics = newTopics(n)
+	n.relays = newRelays(n)
+	n.relay = newRelayService(n)
 	n.reach = newReachability(n)
 	return n
 }
@@ -175,13 +184,18 @@ func (n *Node) start() error {
 	if err := n.topics.start(); err != nil {
 		return err
 	}
+	if err := n.relays.start(); err != nil {
+		return err
+	}
 	if err := n.watchBus(); err != nil {
 		return err
 	}
 	if err := n.listen(); err != nil {
 		return err
 	}
+	n.relay.follow(n.reach.get())
 	n.startAnnouncing()
+	n.relays.useConfigured()
 	return nil
 }
 
@@ -320,6 +334,8 @@ func (n *Node) closeHost() error {
 	if n.host == nil {
 		return nil
 	}
+	n.relay.close()
+	n.relays.close()
 	return n.host.Close()
 }
 

@@ -29,6 +29,7 @@ type reachability struct {
 		sync.Mutex
 		verdict string
 		first   chan struct{} // closed at the first verdict
+		changed chan struct{} // closed and replaced at each change
 	}
 }
 
@@ -36,6 +37,7 @@ func newReachability(n *Node) *reachability {
 	r := &reachability{node: n}
 	r.state.verdict = ReachUnknown
 	r.state.first = make(chan struct{})
+	r.state.changed = make(chan struct{})
 	if n.config.Network.ForcePublic {
 		r.set(ReachPublic)
 	}
@@ -48,6 +50,13 @@ func (r *reachability) get() string {
 	return r.state.verdict
 }
 
+// watch answers the last verdict and a channel that is closed when another one comes.
+func (r *reachability) watch() (verdict string, changed <-chan struct{}) {
+	r.state.Lock()
+	defer r.state.Unlock()
+	return r.state.verdict, r.state.changed
+}
+
 func (r *reachability) set(verdict string) {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -58,6 +67,8 @@ func (r *reachability) set(verdict string) {
 		close(r.state.first)
 	}
 	r.state.verdict = verdict
+	close(r.state.changed)
+	r.state.changed = make(chan struct{})
 	r.node.events.Push(EventReachability, map[string]any{"reachability": verdict})
 }
 
@@ -116,6 +127,7 @@ func (n *Node) onBusEvent(e any) {
 	switch e := e.(type) {
 	case event.EvtLocalReachabilityChanged:
 		n.reach.set(verdictName(e.Reachability))
+		n.relay.follow(n.reach.get())
 	case event.EvtLocalAddressesUpdated:
 		n.announceAddresses()
 	case event.EvtPeerIdentificationCompleted:
@@ -151,6 +163,9 @@ const signallingProtocol = "/unaiverse/webrtc-signal/1.0.0"
 
 // expelForeigner disconnects a peer that speaks no application protocol.
 func (n *Node) expelForeigner(id peer.ID) {
+	if n.relays.uses(id) {
+		return
+	}
 	spoken, err := n.host.Peerstore().SupportsProtocols(id, ChatProtocol, signallingProtocol)
 	if err != nil || len(spoken) > 0 {
 		return
@@ -161,6 +176,11 @@ func (n *Node) expelForeigner(id peer.ID) {
 			n.log.Warn("expelling failed", "peer", id, "reason", err)
 		}
 	})
+}
+
+// mayBeJudged tells whether somebody can be asked for a verdict.
+func (n *Node) mayBeJudged() bool {
+	return n.config.NAT.AutoNAT && !n.config.Network.ForcePublic && !n.loopbackOnly()
 }
 
 // Reachability is the last verdict: "unknown", "public" or "private".

@@ -12,6 +12,7 @@ type Statistics struct {
 	Peers      int                          `json:"peers"`
 	Conns      int                          `json:"connections"`
 	EventsLost uint64                       `json:"events_lost"`
+	Relay      *RelayStatistics             `json:"relay,omitempty"` // of a node with relay.enable_service
 }
 
 // TrafficReceived is what the receive queues did and hold. received = delivered + waiting + the losses of the queues.
@@ -67,6 +68,7 @@ func (n *Node) Statistics() Statistics {
 		Peers:      len(n.peers.list()),
 		Conns:      len(n.host.Network().Conns()),
 		EventsLost: n.events.Lost(),
+		Relay:      n.relay.statistics(),
 	}
 }
 
