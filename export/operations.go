@@ -46,6 +46,8 @@ var operationFunctions = map[string]func(ctx context.Context, i *instance, argum
 		}
 		return disconnect(i, id)
 	},
+	"ReserveOnRelay":   reserve,
+	"StartStaticRelay": startStaticRelay,
 	"SubscribeToTopic": func(_ context.Context, i *instance, argument string) (any, error) {
 		return subscribe(i, argument)
 	},

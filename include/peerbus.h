@@ -189,7 +189,8 @@ char *GetNodeAddresses(int instance, const char *peerID);
 char *GetReachability(int instance);
 
 /* Counters and gauges of the node as one object: messages and bytes received, delivered, sent, published; losses by
- * reason, in total and by channel (bounded); waiting messages and bytes; peers, streams; events lost.
+ * reason, in total and by channel (bounded); waiting messages and bytes; peers, streams; events lost; of a relay also its reservations,
+ * circuits, relayed bytes and refusals ("relay").
  * Losses are exact. */
 char *GetStatistics(int instance);
 
@@ -208,6 +209,20 @@ char *DisconnectFrom(int instance, const char *peerID);
 /* The connected application peers: [{"id","addrs":[..],"connected_at":"RFC 3339","direction":"inbound"|"outbound",
  * "misc":0,"relayed":false}]. A peer that was lost stays listed for 10 s, in case it returns. */
 char *GetConnectedPeers(int instance);
+
+/* ---- Relays --------------------------------------------------------------------------------------------------- */
+
+/* Reserves a slot at a relay that this node is connected to, so that others reach it through that relay. The own addresses
+ * gain <relay>/p2p-circuit. The reservation is renewed in time and made again after a loss, see the relay_ events, until
+ * DisconnectFrom(relayPeerID) or CloseNode; asking again renews it at once. Blocks up to 60 s. Answer: when it ends, as
+ * "YYYY-MM-DDThh:mm:ssZ". INVALID_ARGUMENT (also for the own id), NOT_CONNECTED, UNSUPPORTED (relay.enable_client is false),
+ * REFUSED (no relay, no slot, or not admitted), TIMEOUT, PEER_CLOSED. Source: SPEC P2P-22. */
+char *ReserveOnRelay(int instance, const char *relayPeerID);
+
+/* Connects to a relay and uses it instead of relay.static_relays or of an earlier static relay; reservations of
+ * ReserveOnRelay stay. addrInfoJSON: {"ID":"12D3...","Addrs":["/ip4/..."]}. Blocks up to 60 s. When it fails, nothing changes.
+ * Answer and errors as ReserveOnRelay, and UNREACHABLE. Source: SPEC NEW-16. */
+char *StartStaticRelay(int instance, const char *addrInfoJSON);
 
 /* ---- Messages, control layer --------------------------------------------------------------------------------- */
 
@@ -251,6 +266,9 @@ char *GetRendezvousPeers(int instance);
  *   peer_disconnected  peer                                   10 s after its last connection ended, at once if we closed it
  *   addresses_changed  addresses                              own addresses, each with /p2p/<id>
  *   reachability       reachability                           "unknown" | "public" | "private"
+ *   relay_reserved     relay, expires, renewed                a relay gave a slot, again, or for longer
+ *   relay_lost         relay, reason                          the own addresses through it are withdrawn
+ *   relay_failed       relay, reason, retry_ms                a relay gave no slot; 0: nobody tries again
  *   topic_peer_joined, topic_peer_left   channel, peer
  *   rendezvous_updated channel, peer, update_count, peers     a snapshot was accepted; peers is their number
  *   messages_lost      reason, direction ("in"|"out"), count, channel, peer    merged to one per second, reason and peer
@@ -261,7 +279,7 @@ char *GetRendezvousPeers(int instance);
 char *PopEvents(int instance, int maxEvents, int timeoutMs);
 
 /* Runs a blocking control function in the background. function: "ConnectTo" (argument: as its addrsJSON),
- * "DisconnectFrom" (peer id), "SubscribeToTopic", "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush).
+ * "DisconnectFrom", "ReserveOnRelay" (peer id), "StartStaticRelay" (its addrInfoJSON), "SubscribeToTopic", "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush).
  * Answer: {"operation":7}; its end, also because of a bad argument, is an "operation" event, which no full event queue
  * drops. At most 1024 that run or whose end PopEvents has not taken: LIMIT. */
 char *StartOperation(int instance, const char *function, const char *argument, int timeoutMs);

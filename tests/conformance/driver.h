@@ -44,6 +44,7 @@ void fill_spare(void); /* sends on spare_direct until there is no room */
 
 /* Addresses of a socket that takes connections and never speaks. */
 const char *silent_addresses(void);
+const char *silent_relay(void);
 
 void in_forked_child(void (*call)(void));
 void in_threads(void (*call)(void));

@@ -66,6 +66,13 @@ ADDRESSES = {
     "without_peer": ('"[\\"/ip4/127.0.0.1/tcp/1\\"]"', INVALID),
     "no_multiaddr": ('"[\\"127.0.0.1:1\\"]"', INVALID),
 }
+RELAY = {
+    **JSON,
+    "without_addresses": ('"{\\"ID\\":\\"12D3KooWAHoEkEqnKzM5PXFygh2movVBCSX3k8tDsT2cneU68Gyt\\",\\"Addrs\\":[]}"', INVALID),
+    "without_id": ('"{\\"Addrs\\":[\\"/ip4/127.0.0.1/tcp/1\\"]}"', INVALID),
+    "unknown_field": ('"{\\"Id\\":\\"\\"}"', INVALID),
+}
+DEAD_RELAY = '"{\\"ID\\":\\"12D3KooWAHoEkEqnKzM5PXFygh2movVBCSX3k8tDsT2cneU68Gyt\\",\\"Addrs\\":[\\"/ip4/127.0.0.1/tcp/1\\"]}"'
 TIMEOUT = {
     "minus_one": ("-1", INVALID),
     "int_min": ("INT_MIN", INVALID),
@@ -104,6 +111,8 @@ ARGUMENTS = {
     ("int", "instance"): INSTANCE,
     ("const char *", "channel"): CHANNEL,
     ("const char *", "peerID"): PEER_ID,
+    ("const char *", "relayPeerID"): PEER_ID,
+    ("const char *", "addrInfoJSON"): RELAY,
     ("const char *", "configJSON"): CONFIG,
     ("const char *", "addrsJSON"): ADDRESSES,
     ("const char *", "logConfigJSON"): {name: (expression, NOTHING) for name, (expression, _) in JSON.items()},
@@ -236,6 +245,12 @@ FUNCTIONS = {
     ),
     "DisconnectFrom": Function({**LIVE, "peerID": "absent_peer"}),
     "GetConnectedPeers": Function(LIVE),
+    "ReserveOnRelay": Function({**LIVE, "relayPeerID": "absent_peer"}, answers=labels("NOT_CONNECTED")),
+    "StartStaticRelay": Function(
+        {**LIVE, "addrInfoJSON": DEAD_RELAY},
+        answers=labels("UNREACHABLE"),
+        waits=(Wait("for_a_silent_relay", 'emit_text("call", StartStaticRelay(SPARE, silent_relay()));'),),
+    ),
     "SendMessageToPeer": Function(
         {**LIVE, "channel": "direct", "data": '"hello"', "length": "5"},
         waits=(

@@ -13,6 +13,7 @@ from typing import List, Optional
 from . import _command
 
 COMMANDS = {
+    "relay": "_command_relay",
     "version": "_command_version",
 }
 """The commands and their modules, in the order of ``--help``."""

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from . import _config, _errors, _library, _log
 from ._buffers import Payload, Pinned
@@ -24,6 +24,9 @@ from ._workers import Call, start_call
 DIRECT = "::dm:"
 TOPIC = "::ps:"
 DEFAULT_CHANNEL = "main"
+RESERVE_TIMEOUT_S = 60.0
+Relay = Union[str, Sequence[str], Mapping[str, Any]]
+"""A relay: its multiaddresses, or ``{"ID": ..., "Addrs": [...]}``."""
 _REMEMBERED_CHANNELS = 4096  # receivers whose channel text a node keeps ready
 
 _EVENT_THREAD_STOP_S = 2.0
@@ -268,6 +271,13 @@ class Core:
     def disconnect(self, waiter: Waiter, peer_id: str, timeout: float) -> Steps[Any]:
         return (yield from self._operate(waiter, b"DisconnectFrom", peer_id, "peer id", timeout))
 
+    def reserve_on_relay(self, waiter: Waiter, relay_id: str, timeout: float) -> Steps[str]:
+        return str((yield from self._operate(waiter, b"ReserveOnRelay", relay_id, "relay id", timeout)))
+
+    def start_static_relay(self, waiter: Waiter, relay: Relay, timeout: float) -> Steps[str]:
+        text = json.dumps(relay_info(relay))
+        return str((yield from self._operate(waiter, b"StartStaticRelay", text, "relay", timeout)))
+
     def subscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
         yield from self._operate(waiter, b"SubscribeToTopic", channel, "channel", timeout)
 
@@ -281,6 +291,16 @@ class Core:
         """The answer of a control function that does not wait; None for Empty."""
         live = self.live
         return live.native.control(getattr(live.native.c, name), live.instance, *arguments)
+
+
+def relay_info(relay: Relay) -> Dict[str, Any]:
+    """{"ID", "Addrs"} of a relay that may be given by its multiaddresses, the first of which ends in ``/p2p/<id>``."""
+    if isinstance(relay, Mapping):
+        return dict(relay)
+    addresses = [relay] if isinstance(relay, str) else list(relay)
+    if not addresses or not all(isinstance(address, str) for address in addresses):
+        raise _errors.InvalidArgumentError("a relay is given by its multiaddresses, or as {'ID': ..., 'Addrs': [...]}")
+    return {"ID": addresses[0].rpartition("/p2p/")[2], "Addrs": addresses}
 
 
 def _attempt(live: Live, name: bytes, pointer: Union[bytes, int], size: int) -> bool:

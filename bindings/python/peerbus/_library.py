@@ -39,6 +39,8 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "ConnectTo": [_JSON, _INT, _TEXT],
     "DisconnectFrom": [_JSON, _INT, _TEXT],
     "GetConnectedPeers": [_JSON, _INT],
+    "ReserveOnRelay": [_JSON, _INT, _TEXT],
+    "StartStaticRelay": [_JSON, _INT, _TEXT],
     "SendMessageToPeer": [_JSON, _INT, _TEXT, ctypes.c_void_p, _INT],
     "MessageQueueLength": [_INT, _INT],
     "PopMessages": [ctypes.c_void_p, _INT],

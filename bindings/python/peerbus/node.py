@@ -8,7 +8,7 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Mapping, 
 
 from . import _config, _errors, _library
 from ._buffers import Message, Payload
-from ._core import DEFAULT_CHANNEL, Core, TemporaryIdentity
+from ._core import DEFAULT_CHANNEL, RESERVE_TIMEOUT_S, Core, Relay, TemporaryIdentity
 from ._events import Event, EventStream
 from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
 
@@ -229,6 +229,19 @@ class Node(_Face):
         """Closes every connection to the peer and forgets it. Not connected is no error (SPEC P2P-13)."""
         await run_async(lambda waiter: self._core.disconnect(waiter, peer_id, timeout))
 
+    async def reserve_on_relay(self, relay_id: str, timeout: float = RESERVE_TIMEOUT_S) -> str:
+        """Reserves a slot at a connected relay, so that others reach this node through it (SPEC P2P-22).
+
+        ``addresses`` gain ``<relay>/p2p-circuit``. The reservation is renewed in time and made again after a loss (events
+        ``relay_reserved``, ``relay_lost``, ``relay_failed``) until the node disconnects from the relay or closes. Returns
+        when it ends, as ``YYYY-MM-DDThh:mm:ssZ``. Raises NotConnectedError, RefusedError, TimeoutError."""
+        return await run_async(lambda waiter: self._core.reserve_on_relay(waiter, relay_id, timeout))
+
+    async def start_static_relay(self, relay: Relay, timeout: float = RESERVE_TIMEOUT_S) -> str:
+        """Connects to a relay and uses it instead of the configuration's ``relay.static_relays``; when it fails, nothing
+        changes. Returns when the reservation ends. Raises UnreachableError, RefusedError, TimeoutError."""
+        return await run_async(lambda waiter: self._core.start_static_relay(waiter, relay, timeout))
+
     async def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Puts a message into the outbound queue of a peer id (its channel ``main``) or of a direct channel.
 
@@ -362,6 +375,14 @@ class BlockingNode(_Face):
     def disconnect(self, peer_id: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.disconnect."""
         run_blocking(lambda waiter: self._core.disconnect(waiter, peer_id, timeout))
+
+    def reserve_on_relay(self, relay_id: str, timeout: float = RESERVE_TIMEOUT_S) -> str:
+        """See Node.reserve_on_relay."""
+        return run_blocking(lambda waiter: self._core.reserve_on_relay(waiter, relay_id, timeout))
+
+    def start_static_relay(self, relay: Relay, timeout: float = RESERVE_TIMEOUT_S) -> str:
+        """See Node.start_static_relay."""
+        return run_blocking(lambda waiter: self._core.start_static_relay(waiter, relay, timeout))
 
     def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.send."""

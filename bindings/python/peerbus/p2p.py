@@ -197,6 +197,17 @@ class P2P:
             _logger.warning("%r does not look like a peer id", peer_id)
         run_blocking(lambda waiter: self._core.disconnect(waiter, peer_id, DEFAULT_TIMEOUT_S))
 
+    def reserve_on_relay(self, relay_id: str) -> str:
+        """Reserves a slot at a connected relay within 60 s (SPEC P2P-22): own addresses gain ``<relay>/p2p-circuit``.
+
+        It is renewed until the node disconnects from the relay. Returns its end as ``YYYY-MM-DDThh:mm:ssZ``."""
+        _nonempty("relay_id", relay_id)
+        return run_blocking(lambda waiter: self._core.reserve_on_relay(waiter, relay_id, _core.RESERVE_TIMEOUT_S))
+
+    def start_static_relay(self, relay: _core.Relay) -> str:
+        """Switches to that relay, given as ``{"ID", "Addrs"}`` or by its multiaddresses (SPEC NEW-16)."""
+        return run_blocking(lambda waiter: self._core.start_static_relay(waiter, relay, _core.RESERVE_TIMEOUT_S))
+
     def get_connected_peers_info(self) -> List[Dict[str, Any]]:
         """The connected application peers: id, addrs, connected_at, direction, misc, relayed (SPEC P2P-24).
 

@@ -1,0 +1,129 @@
+"""Relays: reservations from Python, and the command ``python -m peerbus relay`` in a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from support import ENVIRONMENT, LOCAL, PROGRAM_S, run
+
+import peerbus
+from peerbus import _command_relay
+
+PUBLIC_RELAY = {**LOCAL, "relay": {"enable_service": True}, "network": {"force_public": True}}
+
+
+def circuits(node):
+    return [address for address in node.addresses if "/p2p-circuit/" in address]
+
+
+@contextlib.contextmanager
+def relay_process(directory, *options, **variables):
+    """A relay command on loopback; yields what it said when it was ready."""
+    command = [sys.executable, "-W", "error", "-m", "peerbus", "relay", "--json", "--identity-dir", str(directory),
+               "--ip", "127.0.0.1", *options]
+    environment = {**os.environ, **ENVIRONMENT, **variables}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        line = process.stdout.readline()
+        assert line, process.communicate(timeout=PROGRAM_S)
+        yield json.loads(line)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PROGRAM_S)
+        assert (process.returncode, err) == (0, "")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_a_reservation_makes_a_node_reachable_through_the_relay():
+    async def main():
+        async with peerbus.Node(**PUBLIC_RELAY) as relay, peerbus.Node(**LOCAL) as hidden, peerbus.Node(**LOCAL) as other:
+            with hidden.events("relay_reserved") as events:
+                await hidden.connect(relay.addresses)
+                expires = await hidden.reserve_on_relay(relay.peer_id)
+                event = await events.wait_for("relay_reserved", timeout=10)
+            assert event["relay"] == relay.peer_id and event["expires"] == expires and event["renewed"] is False
+            (address,) = circuits(hidden)[:1]
+            reached = await other.connect(address)
+            assert reached["Addrs"][0].endswith("/p2p-circuit")
+            await other.send(hidden.peer_id, b"through the relay")
+            assert bytes(await hidden.receive(timeout=10)) == b"through the relay"
+            assert relay.statistics()["relay"]["circuits_opened"] == 1
+
+    run(main())
+
+
+def test_blocking_faces_reserve_and_switch_relays(tmp_path):
+    peerbus.P2P.setup_library()
+    with peerbus.Node(**PUBLIC_RELAY) as first, peerbus.Node(**PUBLIC_RELAY) as second:
+        keys = {"ips": ["127.0.0.1"], "dht_enabled": False, "webrtc_enabled": False, "nat": LOCAL["nat"]}
+        with peerbus.P2P(tmp_path, static_relays=first.addresses[:1], **keys) as node:
+            with node.node.events("addresses_changed") as events:
+                while not circuits(node):
+                    events.wait_for_blocking("addresses_changed", timeout=10)
+            assert node.start_static_relay(second.addresses).endswith("Z")
+            assert all(second.peer_id in address for address in circuits(node))
+            node.connect_to(first.addresses)
+            assert node.reserve_on_relay(first.peer_id).endswith("Z")
+            assert any(first.peer_id in address for address in circuits(node))
+
+
+def test_failures_of_a_reservation_are_told_apart():
+    with peerbus.Node(**LOCAL) as node, peerbus.Node(**LOCAL) as plain:
+        with pytest.raises(peerbus.NotConnectedError):
+            node.reserve_on_relay(plain.peer_id)
+        node.connect(plain.addresses)
+        with pytest.raises(peerbus.RefusedError, match="is no relay"):
+            node.reserve_on_relay(plain.peer_id)
+        for wrong in ([], [1], {"ID": plain.peer_id}, "/ip4/127.0.0.1/tcp/1"):
+            with pytest.raises(ValueError):
+                node.start_static_relay(wrong)
+
+
+def test_the_relay_command_serves_those_with_the_token_keeps_its_identity_and_counts(tmp_path):
+    port = "--port=0"
+    with relay_process(tmp_path, port, "--metrics", "127.0.0.1:0", PEERBUS_RELAY_TOKEN="secret") as relay:
+        with peerbus.Node(**LOCAL, relay={"token": "secret"}) as friend, peerbus.Node(**LOCAL) as stranger:
+            friend.connect(relay["addresses"])
+            friend.reserve_on_relay(relay["peer_id"])
+            stranger.connect(relay["addresses"])
+            with pytest.raises(peerbus.RefusedError, match=r"relay\.token"):
+                stranger.reserve_on_relay(relay["peer_id"])
+        with urllib.request.urlopen(relay["metrics"], timeout=10) as answer:
+            metrics = answer.read().decode()
+    assert "peerbus_relay_reservations_granted_total 1\n" in metrics
+    assert 'peerbus_relay_refused_total{request="reserve.PERMISSION_DENIED"} 1\n' in metrics
+    with relay_process(tmp_path, port) as again:
+        assert again["peer_id"] == relay["peer_id"]
+
+
+def test_a_short_reservation_is_renewed(tmp_path):
+    with relay_process(tmp_path, "--port=0", "--reservation=3") as relay, peerbus.Node(**LOCAL) as node:
+        with node.events("relay_reserved") as events:
+            node.connect(relay["addresses"])
+            first = node.reserve_on_relay(relay["peer_id"])
+            renewed = events.wait_for_blocking("relay_reserved", timeout=20, renewed=True)
+        assert renewed["expires"] > first
+        assert circuits(node)
+
+
+def test_wrong_options_of_the_relay_command_are_usage_errors(tmp_path):
+    for wrong in (["--metrics", "nowhere"], ["--allow", "nobody"], ["--announce", "here"]):
+        options = ["--identity-dir", str(tmp_path), "--port=0", "--ip=127.0.0.1", *wrong]
+        command = [sys.executable, "-m", "peerbus", "relay", *options]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, timeout=PROGRAM_S)
+        assert done.returncode == 2, done
+        assert done.stderr.startswith("peerbus: "), done
+
+
+def test_the_exposition_is_valid_for_a_relay_that_has_done_nothing():
+    lines = _command_relay.exposition({}).splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert "peerbus_relay_active 0" in samples
+    assert all(len(sample.rsplit(" ", 1)) == 2 and sample.rsplit(" ", 1)[1].isdigit() for sample in samples)
