@@ -33,7 +33,7 @@ demo-c: build ## the text part of the demo, from a C program
 	$(CC) -std=c99 -Wall -Wextra -Werror -Idist tests/c/demo_text.c -Ldist -lpeerbus -Wl,-rpath,'$$ORIGIN' -o dist/demo_text
 	@directory=$$(mktemp -d) && dist/demo_text "$$directory"; status=$$?; rm -rf "$$directory"; exit $$status
 
-test: build $(VENV)/ready ## run every test: Go with the race detector, then C, C++ and Python against the built library
+test: build $(VENV)/ready $(VENV)/bench/installed.txt ## run every test: Go with the race detector, then C, C++ and Python against the built library
 	go test -race -timeout 20m ./...
 	$(PYTEST) tests
 
@@ -43,8 +43,12 @@ race: ## the Go tests with the race detector
 asan: build $(VENV)/ready ## the C programs and the conformance matrix under AddressSanitizer
 	$(PYTEST) tests/c tests/conformance
 
-bench: build $(VENV)/ready ## measure throughput, round trips and costs; see tests/bench
-	$(VENV)/bin/python tests/bench/run.py
+bench: build $(VENV)/bench/installed.txt ## measure against other libraries and raw limits; BENCH="--help" for a part of it
+	$(VENV)/bin/python tests/bench/run.py $(or $(BENCH),--peers)
+
+$(VENV)/bench/installed.txt: $(VENV)/ready tests/bench/requirements.txt
+	$(VENV)/bin/python tests/bench/run.py --install
+	touch $@
 
 lint: $(VENV)/ready ## gofmt, go vet, staticcheck, ruff, mypy, and generated code is up to date
 	@test -z "$$(gofmt -l $(GO_FOLDERS))" || { gofmt -l $(GO_FOLDERS); echo "run gofmt -w on these"; exit 1; }

@@ -1,7 +1,12 @@
-"""The measurements. Each takes programs and answers plain numbers; run.py repeats them in turn and report.py sums up."""
+"""The measurements. Each takes programs and answers plain numbers; run.py repeats them in turn and report.py sums up.
+
+Before anything is timed, each lane proves that it transfers what it is given: random messages of every size that is
+measured go through, and both sides answer a digest of their contents and order.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -20,6 +25,11 @@ _STALL_SIZE = 100
 _STALL_INTERVAL_S = 0.001
 _STALL_FLOOD_SIZE = 64 << 10
 _QUIET_S = 1.5
+_PROBE_EVERY_S = 0.05
+_PROBE_S = 30.0
+_PROVE_BYTES = 2 << 20
+_PROVE_MESSAGES = 64
+_PROVE_TOPIC_MESSAGES = 16
 _SETTLE_S = 1.0
 
 
@@ -35,6 +45,8 @@ class Effort(NamedTuple):
 
 FULL = Effort(seconds=1.0, warm_up=0.3, round_trips=3000, sends=2000, idle_seconds=4.0)
 QUICK = Effort(seconds=0.2, warm_up=0.05, round_trips=300, sends=200, idle_seconds=1.0)
+TINY = Effort(seconds=0.01, warm_up=0.001, round_trips=10, sends=20, idle_seconds=0.1)
+"""What the test of this harness takes: everything runs, nothing is worth reading."""
 
 
 def percentile(values: List[int], share: float) -> float:
@@ -62,6 +74,14 @@ def _series(sender: Any, receiver: Any, size: int, seconds: float) -> Dict[str, 
     }
 
 
+def _prove(sender: Any, receiver: Any, size: int) -> None:
+    count = max(1, min(_PROVE_MESSAGES, _PROVE_BYTES // size))
+    receiver.order("check", size=size, count=count)
+    sent = sender.ask("prove", size=size, count=count)["digest"]
+    if receiver.answer()["digest"] != sent:
+        raise RuntimeError(f"{count} messages of {size} bytes did not arrive as they were sent")
+
+
 def pair(programs: Programs, lane: Any, effort: Effort, sizes: List[int], trips: bool) -> Dict[str, Any]:
     """One way of these sizes, and round trip if wanted, between two fresh processes."""
     file, declared = lane
@@ -71,10 +91,11 @@ def pair(programs: Programs, lane: Any, effort: Effort, sizes: List[int], trips:
         sender.ask("connect", address=receiver.ask("listen")["address"])
         for size in sizes:
             if "one_way" in declared.measures and (declared.sizes is None or size in declared.sizes):
+                _prove(sender, receiver, size)
                 _series(sender, receiver, size, effort.warm_up)
                 result["one_way"][str(size)] = _series(sender, receiver, size, effort.seconds)
         if trips and "round_trip" in declared.measures:
-            for count in (effort.round_trips // 10, effort.round_trips):
+            for count in (1 + effort.round_trips // 10, effort.round_trips):
                 receiver.order("echo", count=count)
                 times = sender.ask("round_trip", size=ROUND_TRIP_SIZE, count=count)["nanoseconds"]
                 receiver.answer()
@@ -89,16 +110,28 @@ def stalled(programs: Programs, effort: Effort, stall: bool) -> Dict[str, Any]:
         for address in addresses:
             sender.ask("connect", address=address)
         to_healthy, to_other = (address[0].rsplit("/", 1)[1] for address in addresses)
-        _paced(sender, healthy, to_healthy, effort.sends // 10)
-        if stall:
-            other.signal(STOP)
+        _paced(sender, healthy, to_healthy, 1 + effort.sends // 10)
+        if not stall:
+            return {**_paced(sender, healthy, to_healthy, effort.sends), "sender's peak MiB": sender.peak_mib()}
+        other.signal(STOP)
         try:
-            if stall:
-                sender.ask("fill", peer=to_other, size=_STALL_FLOOD_SIZE)
-            return _paced(sender, healthy, to_healthy, effort.sends)
+            sender.ask("fill", peer=to_other, size=_STALL_FLOOD_SIZE)
+            result = _paced(sender, healthy, to_healthy, effort.sends)
         finally:
-            if stall:
-                other.signal(CONTINUE)
+            other.signal(CONTINUE)
+        result["sender's peak MiB"] = sender.peak_mib()
+        return {**result, **_accounted(sender, other)}
+
+
+def _accounted(sender: Any, receiver: Any) -> Dict[str, Any]:
+    """What became of every message that was accepted for the peer that stood still. Other than counted is silent loss."""
+    receiver.order("count", size=_STALL_FLOOD_SIZE, quiet=_QUIET_S)
+    sent, received = sender.ask("stop"), receiver.answer()
+    lost = sum(sum(side["lost"].values()) for side in (sent, received))
+    silent = sent["messages"] - received["messages"] - lost
+    if silent > 0:
+        raise RuntimeError(f"{silent} of {sent['messages']} messages to the stopped peer were lost silently")
+    return {"to the stopped peer": sent["messages"], "of these lost, counted": lost}
 
 
 def _paced(sender: Any, receiver: Any, peer: str, count: int) -> Dict[str, Any]:
@@ -107,35 +140,54 @@ def _paced(sender: Any, receiver: Any, peer: str, count: int) -> Dict[str, Any]:
     return {"send": microseconds(sends), "delivery": microseconds(receiver.answer()["nanoseconds"])}
 
 
-def topic(programs: Programs, effort: Effort, subscribers: int) -> Dict[str, Any]:
-    """One publisher as fast as it can, with default settings; delivered is the share of what should have arrived."""
-    with programs.program("peer.py") as publisher:
+def topics(programs: Programs, lane: Any, effort: Effort, subscribers: int) -> Dict[str, Any]:
+    """One publisher as fast as it can; delivered is the share of what should have arrived."""
+    file, declared = lane
+    start = [file, declared.arguments, declared.optional]
+    with contextlib.ExitStack() as stack:
+        publisher = stack.enter_context(programs.lane(*start))
         address = publisher.ask("listen")["address"]
-        channel = f"{address[0].rsplit('/', 1)[1]}::ps:bench"
-        receivers = []
-        try:
-            for _ in range(subscribers):
-                receivers.append(programs.program("peer.py"))
-                receivers[-1].ask("connect", address=address)
-                receivers[-1].ask("subscribe", channel=channel)
-            publisher.ask("publish_until_reached", channel=channel, subscribers=subscribers)
-            for receiver in receivers:
-                receiver.order("collect", size=TOPIC_SIZE, quiet=_QUIET_S)
-            published = publisher.ask("publish", channel=channel, size=TOPIC_SIZE, seconds=effort.seconds)
-            collected = [receiver.answer() for receiver in receivers]
-        finally:
-            for receiver in receivers:
-                receiver.__exit__(None, None, None)
-    arrived = sum(one["messages"] for one in collected)
-    rates = [one["messages"] / one["seconds"] for one in collected if one["seconds"]]
+        receivers = [stack.enter_context(programs.lane(*start)) for _ in range(subscribers)]
+        for receiver in receivers:
+            receiver.ask("connect", address=address)
+            receiver.ask("subscribe")
+        _await_first(publisher, receivers)
+        _prove_topic(publisher, receivers)
+        for receiver in receivers:
+            receiver.order("collect", size=TOPIC_SIZE, quiet=_QUIET_S)
+        published = publisher.ask("publish", size=TOPIC_SIZE, seconds=effort.seconds)
+        collected = [receiver.answer() for receiver in receivers]
+    arrived, expected = sum(one["messages"] for one in collected), published["messages"] * subscribers
+    if arrived > expected:
+        raise RuntimeError(f"{arrived} messages arrived, {expected} were published")
     return {
         "published": published["messages"],
         "refused": published["refused"],
         "published_rate": published["messages"] / published["seconds"],
-        "rate": min(rates, default=0.0),
-        "delivered": arrived / (published["messages"] * subscribers),
+        "rate": min((one["messages"] / one["seconds"] if one["seconds"] else 0.0) for one in collected),
+        "delivered": arrived / expected if expected else 0.0,
         "lost": [one["lost"] for one in collected],
     }
+
+
+def _await_first(publisher: Any, receivers: List[Any]) -> None:
+    """Publishes probes until every subscriber has one: the topic is known everywhere."""
+    for receiver in receivers:
+        receiver.order("first")
+    deadline = time.monotonic() + _PROBE_S
+    while not all(receiver.answered() for receiver in receivers) and time.monotonic() < deadline:
+        publisher.ask("probe")
+        time.sleep(_PROBE_EVERY_S)
+    for receiver in receivers:
+        receiver.answer()
+
+
+def _prove_topic(publisher: Any, receivers: List[Any]) -> None:
+    for receiver in receivers:
+        receiver.order("check", size=TOPIC_SIZE, count=_PROVE_TOPIC_MESSAGES)
+    sent = publisher.ask("prove", size=TOPIC_SIZE, count=_PROVE_TOPIC_MESSAGES)["digest"]
+    if any(receiver.answer()["digest"] != sent for receiver in receivers):
+        raise RuntimeError(f"{_PROVE_TOPIC_MESSAGES} messages on a topic did not arrive as they were published")
 
 
 def idle(programs: Programs, effort: Effort, style: str) -> float:

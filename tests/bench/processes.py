@@ -49,7 +49,12 @@ class Program:
         except BrokenPipeError:
             raise self._failure("ended") from None
 
-    def answer(self, timeout: float = ANSWER_S) -> Dict[str, Any]:
+    def answered(self) -> bool:
+        """Whether an answer waits."""
+        return not self._answers.empty()
+
+    def answer(self, timeout: Optional[float] = None) -> Dict[str, Any]:
+        timeout = ANSWER_S if timeout is None else timeout
         try:
             line = self._answers.get(timeout=timeout)
         except queue.Empty:
@@ -72,6 +77,13 @@ class Program:
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             total += int((task / "schedstat").read_text().split()[0])
         return total / 1e9
+
+    def peak_mib(self) -> float:
+        """The most memory that it has held so far."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        raise ProgramError(f"no VmHWM of process {self.pid}")
 
     def __enter__(self) -> Program:
         return self

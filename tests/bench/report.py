@@ -14,6 +14,8 @@ from typing import Any, Dict, Iterable, List, Optional
 
 _HERE = Path(__file__).resolve().parent
 LIMIT = "raw libp2p"
+TOPICS = "topics to "
+_LOSSLESS = 0.9999
 BATCHED = "raw libp2p, 64 KiB batches"
 ORIGINAL = {"100": (65e3, 149e3, 6.8e6), "1024": (33e3, 136e3, 930e3), "65536": (115, 941, None), "1048576": (133, 1082, None),
             "16777216": (122, 815, None)}
@@ -36,7 +38,8 @@ def spread(values: Iterable[float]) -> Optional[Dict[str, float]]:
     return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers)}
 
 
-def summarize(results: Dict[str, List[Any]], started: float, options: Any) -> Dict[str, Any]:
+def summarize(results: Dict[str, List[Any]], kinds: Dict[str, str], started: float, options: Any) -> Dict[str, Any]:
+    """All figures. ``kinds`` says of each lane what endpoint.Lane says; ratios are to the best lane of kind "peer"."""
     pairs = {key.split("/", 1)[1]: rounds for key, rounds in results.items() if key.startswith("pair/")}
     return {
         "machine": {
@@ -47,10 +50,12 @@ def summarize(results: Dict[str, List[Any]], started: float, options: Any) -> Di
         "seconds": time.time() - started,
         "repetitions": options.repetitions,
         "quick": options.quick,
-        "one_way": _one_way(pairs),
-        "round_trip": _round_trip(pairs),
+        "kinds": kinds,
+        "one_way": _one_way(pairs, kinds),
+        "round_trip": _round_trip(pairs, kinds),
+        "topics": _topics(results, kinds),
         "others": {key: _merge([one for one in rounds if one is not None])
-                   for key, rounds in results.items() if not key.startswith("pair/")},
+                   for key, rounds in results.items() if not key.startswith(("pair/", TOPICS))},
         "raw": results,
     }
 
@@ -67,7 +72,17 @@ def _at(tree: Any, path: Iterable[str]) -> Any:
     return tree
 
 
-def _one_way(pairs: Dict[str, List[Any]]) -> Dict[str, Any]:
+def _best(rounds_of: Dict[str, List[Any]], kinds: Dict[str, str], path: Iterable[str], pick: Any = max) -> Optional[str]:
+    """The encrypted peer with the best median at this place of its rounds."""
+    medians = {}
+    for lane, rounds in rounds_of.items():
+        values = [v for v in (_at(one, path) for one in rounds) if v] if kinds.get(lane) == "peer" else []
+        if values:
+            medians[lane] = statistics.median(values)
+    return pick(medians, key=medians.__getitem__) if medians else None
+
+
+def _one_way(pairs: Dict[str, List[Any]], kinds: Dict[str, str]) -> Dict[str, Any]:
     table: Dict[str, Any] = {}
     limit = pairs.get(LIMIT, [])
     for lane, rounds in pairs.items():
@@ -75,6 +90,8 @@ def _one_way(pairs: Dict[str, List[Any]]) -> Dict[str, Any]:
             values = {name: spread(v for v in (_at(one, ("one_way", size, name)) for one in rounds) if v is not None)
                       for name in ("rate", "megabytes", "sender_cpu_us", "receiver_cpu_us")}
             values["of_limit"] = _ratios(rounds, limit, "one_way", size, "rate")
+            values["best_peer"] = best = _best(pairs, kinds, ("one_way", size, "rate"))
+            values["of_best_peer"] = _ratios(rounds, pairs.get(best or "", []), "one_way", size, "rate")
             values["of_original"] = _of_original(size, rounds, limit, pairs.get(BATCHED, []))
             table.setdefault(size, {})[lane] = values
     return dict(sorted(table.items(), key=lambda item: int(item[0])))
@@ -96,14 +113,39 @@ def _of_original(size: str, rounds: List[Any], limit: List[Any], batched: List[A
     return result
 
 
-def _round_trip(pairs: Dict[str, List[Any]]) -> Dict[str, Any]:
+def _round_trip(pairs: Dict[str, List[Any]], kinds: Dict[str, str]) -> Dict[str, Any]:
     table = {}
+    best = _best(pairs, kinds, ("round_trip", "p50"), min)
     for lane, rounds in pairs.items():
         if any(one and "round_trip" in one for one in rounds):
             values: Dict[str, Any] = {name: spread(v for v in (_at(one, ("round_trip", name)) for one in rounds) if v)
                                       for name in ("p50", "p90", "p99")}
             values["of_limit"] = _ratios(rounds, pairs.get(LIMIT, []), "round_trip", "p50")
+            values["best_peer"] = best
+            for name in ("p50", "p99"):
+                values[f"{name}_of_best_peer"] = _ratios(rounds, pairs.get(best or "", []), "round_trip", name)
             table[lane] = values
+    return table
+
+
+def _topics(results: Dict[str, List[Any]], kinds: Dict[str, str]) -> Dict[str, Any]:
+    """By the number of subscribers. The best peer is the fastest of those that delivered everything."""
+    table: Dict[str, Any] = {}
+    for count in sorted({key.split("/")[0][len(TOPICS):] for key in results if key.startswith(TOPICS)}, key=int):
+        prefix = f"{TOPICS}{count}/"
+        lanes = {key[len(prefix):]: rounds for key, rounds in results.items() if key.startswith(prefix)}
+        best = _best({lane: rounds for lane, rounds in lanes.items()
+                      if all(one and one["delivered"] >= _LOSSLESS for one in rounds)}, kinds, ("rate",))
+        table[count] = {}
+        for lane, rounds in lanes.items():
+            whole = [one for one in rounds if one]
+            values: Dict[str, Any] = {name: spread(one[name] for one in whole)
+                                      for name in ("published_rate", "rate", "delivered", "refused")}
+            lost: Dict[str, int] = {}
+            for reason, number in (pair for one in whole for side in one["lost"] for pair in side.items()):
+                lost[reason] = lost.get(reason, 0) + number
+            table[count][lane] = {**values, "counted_losses": lost, "best_peer": best,
+                                  "of_best_peer": _ratios(rounds, lanes.get(best or "", []), "rate")}
     return table
 
 
@@ -151,19 +193,38 @@ def table(summary: Dict[str, Any]) -> str:
     parts = [f"{summary['repetitions']} repetitions in {summary['seconds']:.0f} s; median [min .. max]; "
              f"{summary['machine']['processors']} processors, load {summary['machine']['load']:.1f}"]
     for size, lanes in summary["one_way"].items():
-        rows = [[lane, _cell(v["rate"]), _cell(v["megabytes"]), _ratio(v["of_limit"]),
+        rows = [[lane, _cell(v["rate"]), _cell(v["megabytes"]), _ratio(v["of_best_peer"]), _ratio(v["of_limit"]),
                  _cell(v["sender_cpu_us"]), _cell(v["receiver_cpu_us"])] for lane, v in lanes.items()]
-        parts.append(_rows(f"One way, {size_name(int(size))}, counted at the receiver",
-                           ["lane", "messages/s", "MB/s", f"x {LIMIT}", "sender CPU us", "receiver CPU us"], rows))
+        parts.append(_rows(f"One way, {size_name(int(size))}, counted at the receiver{_against(lanes)}",
+                           ["lane", "messages/s", "MB/s", "x best peer", f"x {LIMIT}", "sender CPU us", "receiver CPU us"],
+                           rows))
         parts.extend(filter(None, [_originals(lanes)]))
     if summary["round_trip"]:
-        rows = [[lane, _cell(v["p50"]), _cell(v["p90"]), _cell(v["p99"]), _ratio(v["of_limit"])]
-                for lane, v in summary["round_trip"].items()]
-        parts.append(_rows("Round trip, 100 B, us", ["lane", "p50", "p90", "p99", f"p50 x {LIMIT}"], rows))
+        lanes = summary["round_trip"]
+        rows = [[lane, _cell(v["p50"]), _cell(v["p90"]), _cell(v["p99"]), _ratio(v["p50_of_best_peer"]),
+                 _ratio(v["p99_of_best_peer"]), _ratio(v["of_limit"])] for lane, v in lanes.items()]
+        parts.append(_rows(f"Round trip, 100 B, us{_against(lanes)}",
+                           ["lane", "p50", "p90", "p99", "p50 x best peer", "p99 x best peer", f"p50 x {LIMIT}"], rows))
+    for count, lanes in summary["topics"].items():
+        rows = [[lane, _cell(v["published_rate"]), _cell(v["rate"]), _percent(v["delivered"]), _ratio(v["of_best_peer"]),
+                 _cell(v["refused"]), json.dumps(v["counted_losses"])] for lane, v in lanes.items()]
+        title = f"Topics, 1 KiB, unpaced, to {count}; arriving at the slowest subscriber"
+        parts.append(_rows(title + _against(lanes, "lossless "), ["lane", "published/s", "arriving/s", "delivered",
+                           "x best peer", "refused", "counted losses"], rows))
     for group in sorted({key.split("/", 1)[0] for key in summary["others"]}):
         parts.append(_other(group, {key.split("/", 1)[1]: value for key, value in summary["others"].items()
                                     if key.startswith(group + "/")}))
     return "\n".join(parts)
+
+
+def _against(lanes: Dict[str, Any], which: str = "") -> str:
+    """Which lane "best peer" is: another library that encrypts."""
+    best = next((values["best_peer"] for values in lanes.values()), None)
+    return f"; best {which}encrypted peer: {best}" if best else ""
+
+
+def _percent(values: Optional[Dict[str, float]]) -> str:
+    return "-" if values is None else f"{values['median']:.2%} [{values['min']:.2%} .. {values['max']:.2%}]"
 
 
 def _originals(lanes: Dict[str, Any]) -> str:
@@ -178,7 +239,7 @@ def _originals(lanes: Dict[str, Any]) -> str:
 
 _TITLES = {
     "stalled": "Paced sends of 100 B to a healthy peer, us: the call, and from the call to the receiving program",
-    "topics": "Topics, 1 KiB, unpaced, default settings", "idle": "Idle CPU of a connected node, % of one core",
+    "idle": "Idle CPU of a connected node, % of one core",
     "footprint": "Footprint: MiB, ms, ns from Python", "calls": "Cost of each function from C, ns",
 }
 

@@ -6,38 +6,47 @@
     {"do": "receive", "size": 100}                    -> {"messages", "counted", "seconds"}: "counted" messages came
                                                          within "seconds", the clock starting at the first arrival
     {"do": "echo", "count": n}                        -> {}
-    {"do": "round_trip", "size": 100, "count": n}     -> {"nanoseconds": [...]}
+    {"do": "round_trip", "size": 100, "count": n}     -> {"nanoseconds": [...]}; every reply is compared with what was sent
+    {"do": "prove", "size": 100, "count": n}          -> {"digest"} of n random messages, which are sent
+    {"do": "check", "size": 100, "count": n}          -> {"digest"} of the next n messages that arrive
     {"do": "quit"}                                    -> {}
 
 Every answer also has "cpu_seconds", user and system, of the whole process. A new lane is one file here: a class with
-the methods below, ``LANES``, and ``serve`` at its end.
+the methods below (in asyncio or trio those of async_endpoint.py, for topics those of topic_endpoint.py), ``LANES``,
+and ``serve`` at its end.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import resource
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional
 
 END = b"E"
-MEASURES = ("send", "receive", "echo", "round_trip")
+MEASURES = ("send", "receive", "echo", "round_trip", "prove", "check")
 _CLOCK_EVERY_MESSAGES = 256
 _CLOCK_EVERY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One row of the tables. ``arguments`` go to the program, which is the file that declares the lane."""
+    """One row of the tables. ``arguments`` go to the program, which is the file that declares the lane.
+
+    ``kind`` is "peerbus"; "peer", another library that encrypts; "unencrypted", a library that does not; or "limit".
+    """
 
     name: str
     arguments: List[str] = field(default_factory=list)
     measures: tuple = ("one_way", "round_trip")
     sizes: Optional[tuple] = None  # None: all
     optional: bool = False  # needs the packages of requirements.txt
-    kind: str = "peerbus"  # "peerbus", "limit" or "peer"
+    kind: str = "peerbus"
 
 
 class Endpoint:
@@ -97,15 +106,68 @@ class Endpoint:
         return {}
 
     def round_trip(self, size: int, count: int) -> Dict[str, Any]:
-        send, take, flush, message, clock = self.sender(), self.take, self.flush, bytes(size), time.perf_counter_ns
-        times = []
+        send, take, flush, message = self.sender(), self.take, self.flush, os.urandom(size)
+        times, clock = [], time.perf_counter_ns
         for _ in range(count):
             start = clock()
             send(message)
             flush()
-            take()
+            replies = take()
             times.append(clock() - start)
+            compare(replies, message)
         return {"nanoseconds": times}
+
+    def prove(self, size: int, count: int) -> Dict[str, Any]:
+        send, digest = self.sender(), Digest()
+        for _ in range(count):
+            message = os.urandom(size)
+            send(message)
+            digest.add([message])
+        self.flush()
+        return digest.result()
+
+    def check(self, size: int, count: int) -> Dict[str, Any]:
+        self.accept()
+        digest = Digest()
+        while digest.count < count:
+            digest.add(self.take())
+        return digest.result()
+
+
+def compare(replies: List[Any], message: bytes) -> None:
+    """That the echo is what was sent."""
+    if len(replies) != 1 or bytes(replies[0]) != message:
+        raise ValueError(f"{len(message)} bytes were sent; the echo is {len(replies)} messages of other content")
+
+
+def receive_each(take_one: Callable[[], Any], size: int) -> Dict[str, Any]:
+    """A series for libraries that hand over one message per call: the tightest loop that looks at every message."""
+    last, clock = take_one(), time.perf_counter
+    start, count = clock(), 0
+    while len(last) == size:
+        count += 1
+        last = take_one()
+    end = clock()
+    if len(last) != len(END):
+        raise ValueError(f"a message of {len(last)} bytes, not {size}")
+    return {"messages": count, "counted": count - 1, "seconds": end - start}
+
+
+class Digest:
+    """What messages were, in their order."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.count = 0
+
+    def add(self, messages: List[Any]) -> None:
+        for message in messages:
+            self._hash.update(len(message).to_bytes(8, "big"))
+            self._hash.update(message)
+        self.count += len(messages)
+
+    def result(self) -> Dict[str, Any]:
+        return {"digest": self._hash.hexdigest()}
 
 
 def burst_of(size: int) -> int:
@@ -138,6 +200,16 @@ class Meter:
             self._end = time.perf_counter()
         return ended
 
+    def add_one(self, message: Any) -> bool:
+        """add for callbacks that get one message at a time."""
+        size = len(message)
+        if size == self._size:
+            self._count += 1
+            if self._count == 1:
+                self._first, self._start = 1, time.perf_counter()
+            return False
+        return self.add([message])
+
     def result(self) -> Dict[str, Any]:
         return {"messages": self._count, "counted": self._count - self._first, "seconds": self._end - self._start}
 
@@ -146,31 +218,33 @@ def serve(endpoint: Any) -> None:
     """Takes orders until "quit" or the end of stdin. ``ORDERS`` of the endpoint names those that are not the above."""
     try:
         for line in sys.stdin:
-            order = json.loads(line)
-            do = order.pop("do")
-            if do == "quit":
+            call = order_of(endpoint, line)
+            if call is None:
                 break
-            before = _cpu_seconds()
-            result = _obey(endpoint, do, order)
-            result["cpu_seconds"] = _cpu_seconds() - before
-            print(json.dumps(result), flush=True)
+            before = cpu_seconds()
+            answer(call(), before)
     finally:
         endpoint.close()
     print("{}", flush=True)
 
 
-def _obey(endpoint: Any, do: str, order: Dict[str, Any]) -> Dict[str, Any]:
-    if do == "listen":
-        return {"address": endpoint.listen()}
-    if do == "connect":
-        endpoint.connect(order["address"])
-        return {}
-    if do not in getattr(endpoint, "ORDERS", MEASURES):
+def order_of(endpoint: Any, line: str) -> Optional[Callable[[], Any]]:
+    """The call that a line orders; None for "quit"."""
+    order = json.loads(line)
+    do = order.pop("do")
+    if do == "quit":
+        return None
+    if do not in ("listen", "connect", *getattr(endpoint, "ORDERS", MEASURES)):
         raise ValueError(f"unknown order {do!r}")
-    result: Dict[str, Any] = getattr(endpoint, do)(**order)
-    return result
+    return partial(getattr(endpoint, do), **order)
 
 
-def _cpu_seconds() -> float:
+def answer(result: Any, cpu_before: float) -> None:
+    if not isinstance(result, dict):
+        result = {} if result is None else {"address": result}
+    print(json.dumps({**result, "cpu_seconds": cpu_seconds() - cpu_before}), flush=True)
+
+
+def cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 _CHECKOUT = Path(os.environ.get("PEERBUS_CHECKOUT", Path(__file__).resolve().parents[3]))
 sys.path.insert(0, str(_CHECKOUT / "bindings" / "python"))
@@ -32,3 +32,9 @@ def addresses_of(node: Any, transport: str) -> List[str]:
 
 def peer_of(address: str) -> str:
     return address.rsplit("/", 1)[1]
+
+
+def losses_of(node: Any) -> Dict[str, int]:
+    """What a node counts as lost, as {"in queue_full": 3}."""
+    lost = node.statistics()["lost"]
+    return {f"{way} {reason}": number for way, reasons in lost.items() for reason, number in reasons.items()}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import time
 from typing import Any, Dict, List
 
-from endpoint import END, Lane, Meter, burst_of, serve
+from async_endpoint import AsyncEndpoint, serve_in_loop
+from endpoint import Lane, Meter
 
 LANES = [
     Lane("peerbus asyncio", ["--receive", "batch"]),
@@ -16,61 +16,35 @@ LANES = [
 _WAIT_S = 60.0
 
 
-class AsyncEndpoint:
-    """One event loop for the whole life of the process, so that what it caches stays warm between orders."""
-
+class AsyncioEndpoint(AsyncEndpoint):
     def __init__(self, transport: str, receive: str) -> None:
         import node
 
         self._make = node
         self._transport = transport
-        self._single = receive == "single"
-        self._loop = asyncio.new_event_loop()
         self._node: Any = node.new_node()
         self._peer = ""
-        self._loop.run_until_complete(self._node.start())
+        if receive == "single":
+            self.receive = self._receive_single  # type: ignore[method-assign]
 
-    def listen(self) -> List[str]:
+    async def listen(self) -> List[str]:
         return self._make.addresses_of(self._node, self._transport)
 
-    def connect(self, address: List[str]) -> None:
-        self._loop.run_until_complete(self._node.connect(address))
+    async def connect(self, address: List[str]) -> None:
+        await self._node.connect(address)
         self._peer = self._make.peer_of(address[0])
 
-    def send(self, **order: Any) -> Dict[str, Any]:
-        return self._loop.run_until_complete(self._send(**order))
+    async def accept(self) -> None:
+        self._peer = self._peer or self._node.peers()[0]["id"]
 
-    def receive(self, size: int) -> Dict[str, Any]:
-        measure = self._receive_single if self._single else self._receive_batch
-        return self._loop.run_until_complete(measure(size))
+    async def send_one(self, message: bytes) -> None:
+        await self._node.send(self._peer, message)
 
-    def echo(self, count: int) -> Dict[str, Any]:
-        return self._loop.run_until_complete(self._echo(count))
+    async def take(self) -> List[Any]:
+        return [message.data for message in await self._node.receive_batch(timeout=_WAIT_S)]
 
-    def round_trip(self, **order: Any) -> Dict[str, Any]:
-        return self._loop.run_until_complete(self._round_trip(**order))
-
-    def close(self) -> None:
-        self._loop.run_until_complete(self._node.close())
-        self._loop.close()
-
-    async def _send(self, size: int, seconds: float) -> Dict[str, Any]:
-        send, peer, message, count = self._node.send, self._peer, bytes(size), 0
-        burst = burst_of(size)
-        start = time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            for _ in range(burst):
-                await send(peer, message)
-            count += burst
-        taken = time.perf_counter() - start
-        await send(peer, END)
-        return {"messages": count, "seconds": taken}
-
-    async def _receive_batch(self, size: int) -> Dict[str, Any]:
-        meter = Meter(size)
-        while not meter.add([m.data for m in await self._node.receive_batch(timeout=_WAIT_S)]):
-            pass
-        return meter.result()
+    async def take_reply(self) -> List[Any]:
+        return [(await self._node.receive(timeout=_WAIT_S)).data]
 
     async def _receive_single(self, size: int) -> Dict[str, Any]:
         meter = Meter(size)
@@ -79,21 +53,9 @@ class AsyncEndpoint:
                 break
         return meter.result()
 
-    async def _echo(self, count: int) -> Dict[str, Any]:
-        peer = self._peer or self._node.peers()[0]["id"]
-        for _ in range(count):
-            message = await self._node.receive(timeout=_WAIT_S)
-            await self._node.send(peer, message.data)
-        return {}
-
-    async def _round_trip(self, size: int, count: int) -> Dict[str, Any]:
-        send, receive, message, clock, times = self._node.send, self._node.receive, bytes(size), time.perf_counter_ns, []
-        for _ in range(count):
-            start = clock()
-            await send(self._peer, message)
-            await receive(timeout=_WAIT_S)
-            times.append(clock() - start)
-        return {"nanoseconds": times}
+    async def serve(self) -> None:
+        async with self._node:
+            await serve_in_loop(self, asyncio.to_thread)
 
 
 if __name__ == "__main__":
@@ -101,4 +63,4 @@ if __name__ == "__main__":
     parser.add_argument("--transport", default="tcp")
     parser.add_argument("--receive", default="batch")
     options = parser.parse_args()
-    serve(AsyncEndpoint(options.transport, options.receive))
+    asyncio.run(AsyncioEndpoint(options.transport, options.receive).serve())

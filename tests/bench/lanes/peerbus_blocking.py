@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
-from endpoint import Endpoint, Lane, serve
+from endpoint import Endpoint, Lane, receive_each, serve
 
 LANES = [
     Lane("peerbus"),
@@ -38,6 +38,13 @@ class BlockingEndpoint(Endpoint):
 
     def sender(self) -> Callable[[bytes], object]:
         return partial(self._node.send, self._peer)
+
+    def receive(self, size: int) -> Dict[str, Any]:
+        if not self._single:
+            return super().receive(size)
+        self.accept()
+        receive = self._node.receive
+        return receive_each(lambda: receive(timeout=_WAIT_S).data, size)
 
     def take(self) -> List[memoryview]:
         if self._single:

@@ -1,4 +1,4 @@
-"""A node on command, for the measurements with more than two processes: a stalled peer, topics, waiting."""
+"""A node on command, for the measurements that only peerbus has: a stalled peer, waiting."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _FLOOD_WAIT_S = 0.5
 
 
 class Peer:
-    ORDERS = ("paced", "latencies", "fill", "subscribe", "publish_until_reached", "publish", "collect", "wait")
+    ORDERS = ("paced", "latencies", "fill", "stop", "count", "wait")
 
     def __init__(self) -> None:
         self._node = nodes.new_node().sync.start()
         self._flooding = threading.Event()
         self._flood: Any = None
+        self._accepted = 0
 
     def listen(self) -> List[str]:
         return nodes.addresses_of(self._node, "tcp")
@@ -32,9 +33,7 @@ class Peer:
         self._node.connect(address)
 
     def close(self) -> None:
-        self._flooding.clear()
-        if self._flood is not None:
-            self._flood.join()
+        self.stop()
         self._node.close()
 
     # Stalled peer
@@ -60,67 +59,44 @@ class Peer:
         return {"nanoseconds": taken}
 
     def fill(self, peer: str, size: int) -> Dict[str, Any]:
-        """Sends to a peer until it has no room, and goes on trying in a thread."""
-        payload, count = bytes(size), 0
+        """Sends to a peer until it has no room, and goes on trying in a thread until "stop"."""
+        payload = bytes(size)
         try:
             while True:
                 self._node.send(peer, payload, timeout=0)
-                count += 1
+                self._accepted += 1
         except peerbus.WouldBlockError:
             pass
         self._flooding.set()
         self._flood = threading.Thread(target=self._go_on, args=(peer, payload))
         self._flood.start()
-        return {"messages": count}
+        return {"messages": self._accepted}
 
     def _go_on(self, peer: str, payload: bytes) -> None:
         while self._flooding.is_set():
             try:
                 self._node.send(peer, payload, timeout=_FLOOD_WAIT_S)
+                self._accepted += 1
             except peerbus.WouldBlockError:
                 continue
             except peerbus.PeerbusError:
                 return
 
-    # Topics
+    def stop(self) -> Dict[str, Any]:
+        """Ends the flood; how many messages of it were accepted, and what this side counts as lost."""
+        self._flooding.clear()
+        if self._flood is not None:
+            self._flood.join()
+        return {"messages": self._accepted, "lost": nodes.losses_of(self._node)}
 
-    def subscribe(self, channel: str) -> Dict[str, Any]:
-        self._node.subscribe(channel)
-        return {}
-
-    def publish_until_reached(self, channel: str, subscribers: int) -> Dict[str, Any]:
-        deadline = time.monotonic() + _FIRST_WAIT_S
-        while self._node.publish(channel, b"?") < subscribers:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"fewer than {subscribers} subscribers after {_FIRST_WAIT_S} s")
-            time.sleep(0.05)
-        return {}
-
-    def publish(self, channel: str, size: int, seconds: float) -> Dict[str, Any]:
-        payload, count, refused = bytes(size), 0, 0
-        start = time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            try:
-                self._node.publish(channel, payload)
-                count += 1
-            except peerbus.WouldBlockError:
-                refused += 1
-        return {"messages": count, "refused": refused, "seconds": time.perf_counter() - start}
-
-    def collect(self, size: int, quiet: float) -> Dict[str, Any]:
-        """Counts messages of the size until none comes for ``quiet`` seconds."""
-        count, first, last, wait, gaps = 0, 0.0, 0.0, _FIRST_WAIT_S, 0
+    def count(self, size: int, quiet: float) -> Dict[str, Any]:
+        """Messages of the size until none comes for quiet seconds, and what this side counts as lost."""
+        count = 0
         while True:
-            batch = [m for m in self._node.receive_batch(timeout=wait)]
+            batch = [message for message in self._node.receive_batch(timeout=quiet)]
             if not batch:
-                break
-            count += sum(len(m.data) == size for m in batch)
-            gaps += sum(m.gap for m in batch)
-            if count:
-                last = time.perf_counter()
-                first, wait = first or last, quiet
-        lost = self._node.statistics().get("lost", {})
-        return {"messages": count, "gaps": gaps, "seconds": last - first, "lost": lost}
+                return {"messages": count, "lost": nodes.losses_of(self._node)}
+            count += sum(len(message.data) == size for message in batch)
 
     # Waiting
 

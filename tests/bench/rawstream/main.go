@@ -4,12 +4,17 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"syscall"
@@ -149,6 +154,10 @@ func (e *endpoint) perform(o order) (answer, error) {
 		return e.roundTrip(o)
 	case "echo":
 		return answer{}, e.echo(o.Count)
+	case "prove":
+		return e.prove(o.Size, o.Count)
+	case "check":
+		return e.check(o.Count)
 	}
 	return nil, fmt.Errorf("unknown order %q", o.Do)
 }
@@ -251,8 +260,45 @@ func (e *endpoint) receive(size int) (answer, error) {
 	}
 }
 
+// prove sends random messages; check answers the digest of what arrived. Both as in lanes/endpoint.py.
+func (e *endpoint) prove(size, count int) (answer, error) {
+	digest, message := sha256.New(), make([]byte, size)
+	for range count {
+		if _, err := rand.Read(message); err != nil {
+			return nil, err
+		}
+		if err := e.write(frameOf(message)); err != nil {
+			return nil, err
+		}
+		add(digest, message)
+	}
+	return answer{"digest": hex.EncodeToString(digest.Sum(nil))}, e.flush()
+}
+
+func (e *endpoint) check(count int) (answer, error) {
+	e.accepted()
+	digest := sha256.New()
+	for range count {
+		message, err := e.read()
+		if err != nil {
+			return nil, err
+		}
+		add(digest, message)
+	}
+	return answer{"digest": hex.EncodeToString(digest.Sum(nil))}, nil
+}
+
+func add(digest hash.Hash, message []byte) {
+	digest.Write(binary.BigEndian.AppendUint64(nil, uint64(len(message))))
+	digest.Write(message)
+}
+
 func (e *endpoint) roundTrip(o order) (answer, error) {
-	frame, times := frameOf(make([]byte, o.Size)), make([]int64, o.Count)
+	message, times := make([]byte, o.Size), make([]int64, o.Count)
+	if _, err := rand.Read(message); err != nil {
+		return nil, err
+	}
+	frame := frameOf(message)
 	for k := range times {
 		start := time.Now()
 		if err := e.write(frame); err != nil {
@@ -261,10 +307,14 @@ func (e *endpoint) roundTrip(o order) (answer, error) {
 		if err := e.flush(); err != nil {
 			return nil, err
 		}
-		if _, err := e.read(); err != nil {
+		reply, err := e.read()
+		if err != nil {
 			return nil, err
 		}
 		times[k] = time.Since(start).Nanoseconds()
+		if !bytes.Equal(reply, message) {
+			return nil, errors.New("the echo is not what was sent")
+		}
 	}
 	return answer{"nanoseconds": times}, nil
 }

@@ -1,0 +1,56 @@
+"""Topics of peerbus.Node: one publisher, subscribers that are connected to it, default settings."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from endpoint import Lane, serve
+from topic_endpoint import TopicEndpoint
+
+LANES = [Lane("peerbus gossip", measures=("topics",))]
+
+
+class PeerbusTopic(TopicEndpoint):
+    def __init__(self) -> None:
+        import node
+        import peerbus
+
+        self._make = node
+        self._refusal = peerbus.WouldBlockError
+        self._node: Any = node.new_node().sync.start()
+        self._channel = ""
+
+    def listen(self) -> List[str]:
+        address = self._make.addresses_of(self._node, "tcp")
+        self._channel = self._channel_of(address)
+        return address
+
+    def connect(self, address: List[str]) -> None:
+        self._node.connect(address)
+        self._channel = self._channel_of(address)
+
+    def subscribe(self) -> None:
+        self._node.subscribe(self._channel)
+
+    def publish_one(self, message: bytes) -> bool:
+        try:
+            self._node.publish(self._channel, message)
+        except self._refusal:
+            return False
+        return True
+
+    def take(self, timeout: float) -> List[Any]:
+        return [message.data for message in self._node.receive_batch(timeout=timeout)]
+
+    def lost(self) -> Dict[str, int]:
+        return dict(self._make.losses_of(self._node))
+
+    def close(self) -> None:
+        self._node.close()
+
+    def _channel_of(self, address: List[str]) -> str:
+        return f"{self._make.peer_of(address[0])}::ps:bench"
+
+
+if __name__ == "__main__":
+    serve(PeerbusTopic())
