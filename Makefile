@@ -9,7 +9,7 @@ GO_FOLDERS  := export node pool queue tests
 PYTEST      := $(RUN) -m pytest -q -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-c test race asan bench lint generate clean help
+.PHONY: build demo demo-c test race asan nat bench lint generate clean help
 
 build: dist/libpeerbus.so ## build dist/libpeerbus.so, dist/libpeerbus.a and dist/peerbus.h
 
@@ -42,6 +42,9 @@ race: ## the Go tests with the race detector
 
 asan: build $(VENV)/ready ## the C programs and the conformance matrix under AddressSanitizer
 	$(PYTEST) tests/c tests/conformance
+
+nat: build $(VENV)/ready ## nodes behind NATs of every kind, in network namespaces; needs root, iproute2 and nftables
+	$(PYTEST) -rs tests/nat
 
 bench: build $(VENV)/bench/installed.txt ## measure against other libraries and raw limits; BENCH="--help" for a part of it
 	$(VENV)/bin/python tests/bench/run.py $(or $(BENCH),--peers)
