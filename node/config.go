@@ -52,6 +52,7 @@ type Config struct {
 	TLS           TLSConfig
 	Network       NetworkConfig
 	DHT           DHTConfig
+	MDNS          MDNSConfig
 	WebRTC        WebRTCConfig
 	NAT           NATConfig
 	Limits        Limits
@@ -82,13 +83,23 @@ func (t TLSConfig) Enabled() bool { return t.AutoTLS || t.CertPath != "" }
 // NetworkConfig holds what the node believes about the network around it.
 type NetworkConfig struct {
 	Isolated, ForcePublic, FloodSub bool
+	PeerExchange                    bool
 	ReachabilityTimeout             time.Duration
 }
 
-// DHTConfig configures the DHT client.
+// DHTConfig configures the DHT. It runs once there are bootstrap peers or it is a server.
 type DHTConfig struct {
 	Enabled, Keep  bool
+	Server         bool // answer others and keep their records
+	Topics         bool // find the subscribers of subscribed topics
+	Prefix         string
 	BootstrapPeers []peer.AddrInfo
+}
+
+// MDNSConfig configures discovery on the local network.
+type MDNSConfig struct {
+	Enabled bool
+	Service string // DNS-SD service type
 }
 
 // WebRTCConfig configures webrtc-direct and browser connections.
@@ -117,7 +128,8 @@ func defaultConfig() Config {
 	return Config{
 		ListenIPs:   []string{defaultListenIP},
 		Relay:       RelayConfig{EnableClient: true, Reservation: defaultRelayReservation},
-		DHT:         DHTConfig{Enabled: true},
+		DHT:         DHTConfig{Enabled: true, Prefix: defaultDHTPrefix},
+		MDNS:        MDNSConfig{Service: defaultMDNSService},
 		WebRTC:      WebRTCConfig{Enabled: true},
 		NAT:         NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},
 		Limits:      DefaultLimits(),

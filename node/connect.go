@@ -28,17 +28,20 @@ type Connection struct {
 }
 
 // Connect dials the peer that the addresses name, until one answers or ctx ends. The first address must end in
-// /p2p/<id>; malformed later ones are skipped.
+// /p2p/<id>; malformed later ones are skipped. With /p2p/<id> alone, known addresses and those that discovery finds are dialled.
 func (n *Node) Connect(ctx context.Context, addresses []string) (Connection, error) {
 	info, err := parseTarget(addresses)
 	if err != nil {
 		return Connection{}, err
 	}
 	if info.ID == n.id {
-		return Connection{ID: n.id.String(), Addrs: []string{info.Addrs[0].String()}}, nil
+		return Connection{ID: n.id.String(), Addrs: n.ownAddress(info)}, nil
 	}
 	ctx, cancel := n.bind(ctx)
 	defer cancel()
+	if err := n.resolve(ctx, &info); err != nil {
+		return Connection{}, err
+	}
 	n.gate.admit(info.ID)
 	n.forgetFailedDials(info.ID)
 	ctx = network.WithAllowLimitedConn(ctx, "connect")
@@ -59,6 +62,17 @@ func (n *Node) Connect(ctx context.Context, addresses []string) (Connection, err
 	return Connection{ID: info.ID.String(), Addrs: dialled}, nil
 }
 
+// ownAddress answers the one that the caller gave, if any.
+func (n *Node) ownAddress(given peer.AddrInfo) []string {
+	if len(given.Addrs) > 0 {
+		return []string{given.Addrs[0].String()}
+	}
+	for _, addr := range n.host.Addrs() {
+		return []string{addr.String()}
+	}
+	return []string{}
+}
+
 func parseTarget(addresses []string) (peer.AddrInfo, error) {
 	switch {
 	case len(addresses) == 0:
@@ -77,8 +91,11 @@ func parseTarget(addresses []string) (peer.AddrInfo, error) {
 		}
 		transport, id := peer.SplitAddr(addr)
 		switch {
-		case i == 0 && (id == "" || transport == nil):
-			return info, fmt.Errorf("%w: the first address %q must be a transport address that ends in /p2p/<peer id>", ErrArgument, text)
+		case i == 0 && id == "":
+			return info, fmt.Errorf("%w: the first address %q must end in /p2p/<peer id>", ErrArgument, text)
+		case i == 0 && transport == nil:
+			info.ID = id
+			continue
 		case i == 0:
 			info.ID = id
 		case id != "" && id != info.ID:

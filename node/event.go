@@ -23,6 +23,9 @@ const (
 	EventRelayFailed       = "relay_failed"
 	EventWritable          = "writable"
 	EventOperation         = "operation"
+	EventPeerFound         = "peer_found"
+	EventAdvertised        = "advertised"
+	EventAdvertiseFailed   = "advertise_failed"
 	EventNodeFailed        = "node_failed"
 	EventEventsLost        = "events_lost"
 )

@@ -61,7 +61,6 @@ func (n *Node) checkSupported() error {
 	}{
 		{"tls.auto_tls", c.TLS.AutoTLS},
 		{"tls.domain", c.TLS.Domain != ""},
-		{"dht.bootstrap_peers", len(c.DHT.BootstrapPeers) > 0},
 		{"webrtc.ice_config.stun_servers", len(c.WebRTC.STUNServers) > 0},
 		{"webrtc.ice_config.turn_servers", len(c.WebRTC.TURNServers) > 0},
 	} {

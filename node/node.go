@@ -77,6 +77,7 @@ type Node struct {
 	reach  *reachability
 	relays *relays
 	relay  *relayService
+	found  *discovery
 
 	announced struct {
 		sync.Mutex
@@ -134,6 +135,7 @@ func newNode(o Options) *Node {
 	n.relays = newRelays(n)
 	n.relay = newRelayService(n)
 	n.reach = newReachability(n)
+	n.found = newDiscovery(n)
 	return n
 }
 
@@ -196,7 +198,7 @@ func (n *Node) start() error {
 	n.relay.follow(n.reach.get())
 	n.startAnnouncing()
 	n.relays.useConfigured()
-	return nil
+	return n.found.start()
 }
 
 // handle serves a protocol; the handler's panics fail this node only.
@@ -331,6 +333,7 @@ func (n *Node) awaitEnd(deadline <-chan time.Time) error {
 
 func (n *Node) closeHost() error {
 	n.topics.close()
+	n.found.close()
 	if n.host == nil {
 		return nil
 	}

@@ -51,7 +51,7 @@ func TestConnectAnswersTheAddressThatWasDialled(t *testing.T) {
 }
 
 func TestConnectErrors(t *testing.T) {
-	a := startNode(t)
+	a, thirdPeer := startNode(t), peerID(t)
 	for name, c := range map[string]struct {
 		addrs []string
 		want  error
@@ -59,7 +59,7 @@ func TestConnectErrors(t *testing.T) {
 		"no address":     {nil, ErrArgument},
 		"no multiaddr":   {[]string{"hello"}, ErrArgument},
 		"no peer id":     {[]string{"/ip4/127.0.0.1/tcp/1"}, ErrArgument},
-		"no transport":   {[]string{"/p2p/" + somePeer}, ErrArgument},
+		"unknown peer":   {[]string{"/p2p/" + thirdPeer.String()}, ErrUnsupported}, // discovery is off
 		"two peers":      {[]string{"/ip4/127.0.0.1/tcp/1/p2p/" + somePeer, "/ip4/127.0.0.1/tcp/1/p2p/" + anotherPeer}, ErrArgument},
 		"too many":       {slices.Repeat([]string{"/ip4/127.0.0.1/tcp/1/p2p/" + somePeer}, MaxConnectAddresses+1), ErrArgument},
 		"nobody listens": {[]string{"/ip4/127.0.0.1/tcp/1/p2p/" + somePeer}, ErrUnreachable},

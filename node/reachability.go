@@ -44,6 +44,9 @@ func newReachability(n *Node) *reachability {
 	return r
 }
 
+// decided is closed at the first verdict.
+func (r *reachability) decided() <-chan struct{} { return r.state.first }
+
 func (r *reachability) get() string {
 	r.state.Lock()
 	defer r.state.Unlock()
@@ -147,6 +150,7 @@ func (n *Node) announceAddresses() {
 		return
 	}
 	n.announced.addresses = addresses
+	n.found.addressesChanged()
 	n.events.Push(EventAddressesChanged, map[string]any{"addresses": addresses})
 }
 
@@ -161,16 +165,26 @@ func (n *Node) startAnnouncing() {
 // signallingProtocol is spoken by application peers that have no chat (NEW-12).
 const signallingProtocol = "/unaiverse/webrtc-signal/1.0.0"
 
-// expelForeigner disconnects a peer that speaks no application protocol.
-func (n *Node) expelForeigner(id peer.ID) {
-	if n.relays.uses(id) {
-		return
-	}
+// speaksApplication tells whether an identified peer speaks an application protocol. A failed look-up counts as yes: nobody
+// is expelled for a failure of ours.
+func (n *Node) speaksApplication(id peer.ID) bool {
 	spoken, err := n.host.Peerstore().SupportsProtocols(id, ChatProtocol, signallingProtocol)
-	if err != nil || len(spoken) > 0 {
+	return err != nil || len(spoken) > 0
+}
+
+// namedByHost tells whether the peer is a bootstrap peer or a relay that the configuration or the program named.
+func (n *Node) namedByHost(id peer.ID) bool {
+	bootstrap := func(info peer.AddrInfo) bool { return info.ID == id }
+	return n.relays.uses(id) || slices.ContainsFunc(n.config.DHT.BootstrapPeers, bootstrap)
+}
+
+// expelForeigner disconnects a peer that speaks no application protocol and that the host did not name.
+func (n *Node) expelForeigner(id peer.ID) {
+	if n.namedByHost(id) || n.speaksApplication(id) {
 		return
 	}
 	n.log.Info("expelling a peer without application protocols", "peer", id)
+	n.found.avoid(id)
 	n.spawn("expel", func() {
 		if err := n.Disconnect(id); err != nil {
 			n.log.Warn("expelling failed", "peer", id, "reason", err)

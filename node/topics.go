@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,8 +81,21 @@ func newTopics(n *Node) *topics {
 	return t
 }
 
-// noDialHost keeps pubsub from dialling: a stream to a peer that was just disconnected must not bring it back.
-type noDialHost struct{ host.Host }
+// noDialHost keeps pubsub from dialling: a stream to a peer that was just disconnected must not bring it back, and peers that
+// others name are dialled only with network.peer_exchange.
+type noDialHost struct {
+	host.Host
+	node *Node
+}
+
+var errNoPeerExchange = errors.New("network.peer_exchange is off")
+
+func (h noDialHost) Connect(ctx context.Context, info peer.AddrInfo) error {
+	if !h.node.config.Network.PeerExchange || h.node.gate.refused(info.ID) {
+		return errNoPeerExchange
+	}
+	return h.Host.Connect(ctx, info)
+}
 
 func (h noDialHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
 	return h.Host.NewStream(network.WithNoDial(ctx, "pubsub"), p, ids...)
@@ -98,13 +112,14 @@ func (t *topics) start() error {
 		pubsub.WithValidateWorkers(1),
 		pubsub.WithRawTracer(t.tracer),
 	}
+	options = append(options, t.node.found.topicOptions()...)
 	var err error
 	if t.node.config.Network.FloodSub {
-		t.router, err = pubsub.NewFloodSub(t.node.ctx, noDialHost{t.node.host}, options...)
+		t.router, err = pubsub.NewFloodSub(t.node.ctx, noDialHost{t.node.host, t.node}, options...)
 	} else {
 		// Flood publishing sends own messages to every connected subscriber instead of waiting for the mesh to form.
-		options = append(options, pubsub.WithFloodPublish(true))
-		t.router, err = pubsub.NewGossipSub(t.node.ctx, noDialHost{t.node.host}, options...)
+		options = append(options, pubsub.WithFloodPublish(true), pubsub.WithPeerExchange(t.node.config.Network.PeerExchange))
+		t.router, err = pubsub.NewGossipSub(t.node.ctx, noDialHost{t.node.host, t.node}, options...)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: starting publish/subscribe: %v", ErrInternal, err)
