@@ -76,6 +76,7 @@ func (s *logSink) configure(text string) {
 		word, _ := value.(string)
 		if level, known := levelNames[strings.ToLower(word)]; known {
 			levels[name] = level
+			setZapLevel(name, strings.ToLower(word))
 		}
 	}
 	s.levels.Store(&levels)
