@@ -60,6 +60,14 @@ var operationFunctions = map[string]func(ctx context.Context, i *instance, argum
 		}
 		return "flushed " + argument, nil
 	},
+	"FindPeer": func(ctx context.Context, i *instance, argument string) (any, error) {
+		id, err := peer.Decode(argument)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %q is not a peer id: %v", node.ErrArgument, argument, err)
+		}
+		return findPeer(ctx, i, id)
+	},
+	"Advertise": advertise,
 }
 
 func (i *instance) startOperation(function, argument string, timeout time.Duration) (any, error) {
@@ -68,6 +76,11 @@ func (i *instance) startOperation(function, argument string, timeout time.Durati
 		return nil, fmt.Errorf("%w: no operation %q; there are %s", node.ErrArgument, function,
 			strings.Join(slices.Sorted(maps.Keys(operationFunctions)), ", "))
 	}
+	return i.operate(function, timeout, func(ctx context.Context, _ int64) (any, error) { return run(ctx, i, argument) })
+}
+
+// operate runs a function in the background, telling it the number of the operation.
+func (i *instance) operate(function string, timeout time.Duration, run func(ctx context.Context, number int64) (any, error)) (any, error) {
 	ctx, cancel := context.WithCancelCause(i.node.Context())
 	number, err := i.operations.begin(cancel)
 	if err != nil {
@@ -85,7 +98,7 @@ func (i *instance) startOperation(function, argument string, timeout time.Durati
 				"operation": number, "function": function, "result": result,
 			})
 		}()
-		result = envelopeOf(run(deadline, i, argument))
+		result = envelopeOf(run(deadline, number))
 	})
 	if !started {
 		i.operations.end(number)

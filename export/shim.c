@@ -79,6 +79,17 @@ char *GetConnectedPeers(int instance) { CONTROL(go_GetConnectedPeers(instance));
 char *ReserveOnRelay(int instance, const char *relayPeerID) { CONTROL(go_ReserveOnRelay(instance, TEXT(relayPeerID))); }
 char *StartStaticRelay(int instance, const char *addrInfoJSON) { CONTROL(go_StartStaticRelay(instance, TEXT(addrInfoJSON))); }
 
+/* ---- Discovery */
+
+char *FindPeers(int instance, const char *name, int maxPeers, int timeoutMs)
+{
+    CONTROL(go_FindPeers(instance, TEXT(name), maxPeers, timeoutMs));
+}
+
+char *FindPeer(int instance, const char *peerID) { CONTROL(go_FindPeer(instance, TEXT(peerID))); }
+char *Advertise(int instance, const char *name) { CONTROL(go_Advertise(instance, TEXT(name))); }
+char *StopAdvertising(int instance, const char *name) { CONTROL(go_StopAdvertising(instance, TEXT(name))); }
+
 /* ---- Messages, control layer */
 
 char *SendMessageToPeer(int instance, const char *channel, const char *data, int length)

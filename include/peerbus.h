@@ -197,9 +197,10 @@ char *GetStatistics(int instance);
 /* ---- Peers --------------------------------------------------------------------------------------------------- */
 
 /* Connects to one peer. addrsJSON: list of multiaddrs, the first ending in /p2p/<id>; malformed later ones are skipped.
+ * ["/p2p/<id>"] alone dials what is known of the peer and what discovery finds (see FindPeer).
  * Blocks up to 30 s (StartOperation takes another timeout). Connecting to oneself or to a connected peer succeeds.
  * Answer: {"ID":"12D3...","Addrs":["address actually dialled"]}.
- * INVALID_ARGUMENT, UNREACHABLE, TIMEOUT, REFUSED, CANCELLED. */
+ * INVALID_ARGUMENT, UNREACHABLE, TIMEOUT, REFUSED, CANCELLED; of a bare id also NOT_FOUND, UNSUPPORTED (discovery is off). */
 char *ConnectTo(int instance, const char *addrsJSON);
 
 /* Closes every connection to the peer and forgets it; for 1 s its own dials are refused, so that a disconnection lasts.
@@ -223,6 +224,32 @@ char *ReserveOnRelay(int instance, const char *relayPeerID);
  * ReserveOnRelay stay. addrInfoJSON: {"ID":"12D3...","Addrs":["/ip4/..."]}. Blocks up to 60 s. When it fails, nothing changes.
  * Answer and errors as ReserveOnRelay, and UNREACHABLE. Source: SPEC NEW-16. */
 char *StartStaticRelay(int instance, const char *addrInfoJSON);
+
+/* ---- Discovery -------------------------------------------------------------------------------------------------
+ * Through the DHT (dht.bootstrap_peers, dht.server) and on the LAN by mDNS (mdns.enabled); without either the functions
+ * below answer UNSUPPORTED. docs/discovery.md says what each can and cannot do. */
+
+/* Starts to look for the peers that advertise a name, or, when name is a topic's channel, for its subscribers (they
+ * advertise it with dht.topics, or by Advertise). The empty name stands for every node on the LAN and needs mDNS.
+ * Answer at once: {"operation":7}. Each peer is one peer_found event; after maxPeers (1 .. 1000) or timeoutMs the operation
+ * ends, and its event carries all of them: {"peers":[{"peer","addresses":[..],"source":"dht"|"mdns"}]}, which also counts
+ * when a full queue lost some peer_found. The deadline is no failure; UNREACHABLE when nobody could be asked until then.
+ * CancelOperation ends it early. Nothing is dialled, but DHT servers. INVALID_ARGUMENT, LIMIT, UNSUPPORTED (in the event). */
+char *FindPeers(int instance, const char *name, int maxPeers, int timeoutMs);
+
+/* Answer: the addresses of a peer as a list of texts ending in /p2p/<id>: of the connection, or from the DHT or the LAN.
+ * Blocks up to 30 s (StartOperation takes another timeout). The DHT knows who is connected to one of its servers.
+ * INVALID_ARGUMENT, NOT_FOUND, UNREACHABLE, TIMEOUT, CANCELLED, UNSUPPORTED. */
+char *FindPeer(int instance, const char *peerID);
+
+/* Makes this node findable under a name or a topic's channel and renews that until StopAdvertising. Blocks until the first
+ * source has it, up to 30 s (StartOperation takes another timeout); on failure nothing stays. Later failures and recoveries
+ * are events. Idempotent; at most 256 names. The name need not be a channel; at most 255 bytes.
+ * INVALID_ARGUMENT, UNREACHABLE, TIMEOUT, REFUSED, CANCELLED, UNSUPPORTED. */
+char *Advertise(int instance, const char *name);
+
+/* Ends that. The LAN forgets at once, DHT servers within 30 minutes. Idempotent. */
+char *StopAdvertising(int instance, const char *name);
 
 /* ---- Messages, control layer --------------------------------------------------------------------------------- */
 
@@ -273,13 +300,16 @@ char *GetRendezvousPeers(int instance);
  *   rendezvous_updated channel, peer, update_count, peers     a snapshot was accepted; peers is their number
  *   messages_lost      reason, direction ("in"|"out"), count, channel, peer    merged to one per second, reason and peer
  *   writable           channel                                room again after WOULD_BLOCK on that channel
+ *   peer_found         operation, namespace, peer, addresses, source    see FindPeers
+ *   advertised, advertise_failed   namespace, source, reason  the first outcome of each source, and each change after that
  *   operation          operation, function, result            the envelope that the function would have returned
  *   node_failed        function                               see "Failure of the library itself"
  *   events_lost        count                                  the queue (limits.events) was full */
 char *PopEvents(int instance, int maxEvents, int timeoutMs);
 
 /* Runs a blocking control function in the background. function: "ConnectTo" (argument: as its addrsJSON),
- * "DisconnectFrom", "ReserveOnRelay" (peer id), "StartStaticRelay" (its addrInfoJSON), "SubscribeToTopic", "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush).
+ * "DisconnectFrom", "ReserveOnRelay", "FindPeer" (peer id), "StartStaticRelay" (its addrInfoJSON), "SubscribeToTopic",
+ * "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush), "Advertise" (name).
  * Answer: {"operation":7}; its end, also because of a bad argument, is an "operation" event, which no full event queue
  * drops. At most 1024 that run or whose end PopEvents has not taken: LIMIT. */
 char *StartOperation(int instance, const char *function, const char *argument, int timeoutMs);

@@ -61,8 +61,6 @@ func startForeignDHTServer(t *testing.T, prefix string, to *Node) peer.ID {
 	return h.ID()
 }
 
-func infoOf(n *Node) peer.AddrInfo { return peer.AddrInfo{ID: n.id, Addrs: n.host.Addrs()} }
-
 // findOne searches until one peer is found.
 func findOne(t *testing.T, n *Node, name string) FoundPeer {
 	t.Helper()

@@ -118,6 +118,11 @@ ARGUMENTS = {
     ("const char *", "logConfigJSON"): {name: (expression, NOTHING) for name, (expression, _) in JSON.items()},
     ("const char *", "function"): {**TEXT, "other_function": ('"CloseNode"', INVALID)},
     ("const char *", "argument"): CHANNEL,
+    ("const char *", "name"): {
+        name: (expression, expected if name in MALFORMED else labels("UNSUPPORTED", "INVALID_ARGUMENT"))
+        for name, (expression, expected) in TEXT.items()
+    },
+    ("int", "maxPeers"): number("1", "1000"),
     ("const char *", "data"): {"null": ("NULL", INVALID)},
     ("int", "length"): LENGTH,
     ("const void *", "data"): {"null": ("NULL", INVALID)},
@@ -251,6 +256,18 @@ FUNCTIONS = {
         answers=labels("UNREACHABLE"),
         waits=(Wait("for_a_silent_relay", 'emit_text("call", StartStaticRelay(SPARE, silent_relay()));'),),
     ),
+    # The nodes of the matrix run without discovery. Of a search that started, its event carries the error.
+    "FindPeers": Function(
+        {**LIVE, "name": '"weather"', "maxPeers": "10", "timeoutMs": "0"},
+        threads=labels("LIMIT"),
+        abuse={("name", name): SUCCESS for name in TEXT if name not in MALFORMED},
+    ),
+    "FindPeer": Function({**LIVE, "peerID": "absent_peer"}, answers=labels("UNSUPPORTED")),
+    "Advertise": Function({**LIVE, "name": '"weather"'}, answers=labels("UNSUPPORTED")),
+    "StopAdvertising": Function(
+        {**LIVE, "name": '"weather"'},
+        abuse={("name", "empty"): SUCCESS},
+    ),
     "SendMessageToPeer": Function(
         {**LIVE, "channel": "direct", "data": '"hello"', "length": "5"},
         waits=(
@@ -327,6 +344,7 @@ FUNCTIONS = {
 
 # Functions with a timeout argument need a Wait, unless it is bounded by nothing that a test can hold up.
 WAITS_FOR_NOTHING = {
+    "FindPeers": "the timeout is the operation's, the call returns at once",
     "StartOperation": "the timeout is the operation's, the call returns at once",
     "peerbus_publish": "the router of an idle node always answers at once",
 }

@@ -11,6 +11,7 @@ from typing import Mapping, Optional
 from . import _library, _log
 from ._buffers import Message, Payload
 from ._config import NODE_LIMITS
+from ._discovery import FoundPeer
 from ._errors import (
     CancelledError,
     ClosedError,
@@ -70,6 +71,7 @@ __all__ = [
     "Event",
     "EventStream",
     "ForkedError",
+    "FoundPeer",
     "IdentityError",
     "InUseError",
     "InternalError",

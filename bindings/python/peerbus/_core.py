@@ -284,6 +284,20 @@ class Core:
     def unsubscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
         yield from self._operate(waiter, b"UnsubscribeFromTopic", channel, "channel", timeout)
 
+    # Discovery
+
+    def events(self) -> Events:
+        return self.live.events
+
+    def find_peer(self, waiter: Waiter, peer_id: str, timeout: float) -> Steps[List[str]]:
+        return list((yield from self._operate(waiter, b"FindPeer", peer_id, "peer id", timeout)))
+
+    def advertise(self, waiter: Waiter, name: str, timeout: float) -> Steps[None]:
+        yield from self._operate(waiter, b"Advertise", name, "the name", timeout)
+
+    def stop_advertising(self, name: str) -> None:
+        self.ask("StopAdvertising", _library.encode(name, "the name"))
+
     def _operate(self, waiter: Waiter, function: bytes, argument: str, what: str, timeout: float) -> Steps[Any]:
         return (yield from self.live.events.operate(waiter, function, _library.encode(argument, what), timeout))
 

@@ -135,14 +135,19 @@ class EventStream:
 class _Operation:
     """A control function that runs inside the library."""
 
-    __slots__ = ("done", "error", "message", "number", "waiter")
+    __slots__ = ("done", "error", "message", "number", "progress", "waiter")
 
     def __init__(self, waiter: Waiter) -> None:
         self.waiter = waiter
+        self.progress: Deque[Event] = deque()  # events of a running search
         self.number = -1
         self.done = False
         self.message: Any = None
         self.error: Optional[_errors.PeerbusError] = None
+
+    def progressed(self, event: Event) -> None:
+        self.progress.append(event)
+        self.waiter.wake()
 
     def finish(self, message: Any, error: Optional[_errors.PeerbusError]) -> None:
         self.message, self.error = message, error
@@ -171,7 +176,8 @@ class Events:
     def operate(self, waiter: Waiter, function: bytes, argument: bytes, timeout: float) -> Steps[Any]:
         """Steps that run a control function in the background of the library; leaving them early cancels it."""
         timeout_ms = _library.milliseconds(timeout)
-        operation = self._start(waiter, function, argument, timeout_ms)
+        operation = _Operation(waiter)
+        self.begin(operation, self._library.c.StartOperation, function, argument, timeout_ms)
         deadline = deadline_after(timeout + _GRACE_S)
         try:
             while not operation.done:
@@ -182,11 +188,31 @@ class Events:
                     raise _errors.TimeoutError(f"{function.decode()} gave no answer within {timeout} s")
                 yield deadline
         finally:
-            if not operation.done:
-                self._cancel(operation)
+            self.leave(operation)
         if operation.error is not None:
             raise operation.error
         return operation.message
+
+    def search(self, waiter: Waiter, name: bytes, limit: int, timeout: float) -> _Operation:
+        """Starts a FindPeers, to be read with ``next_found`` and ended with ``leave``."""
+        operation = _Operation(waiter)
+        self.begin(operation, self._library.c.FindPeers, name, limit, _library.milliseconds(timeout))
+        return operation
+
+    def next_found(self, waiter: Waiter, operation: _Operation, deadline: Optional[float]) -> Steps[Optional[Event]]:
+        """Steps that wait for the next progress of a search; None at its end."""
+        operation.waiter = waiter
+        while True:
+            waiter.clear()
+            if operation.progress:
+                return operation.progress.popleft()
+            if operation.done:
+                if operation.error is not None:
+                    raise operation.error
+                return operation.progress.popleft() if operation.progress else None
+            if passed(deadline):
+                raise _errors.TimeoutError("the search gave no answer within its timeout")
+            yield deadline
 
     def open_stream(self, types: Optional[List[str]] = None) -> EventStream:
         """A new subscriber."""
@@ -227,17 +253,18 @@ class Events:
             stream.close()
         self._outbox.wake_all()
 
-    def _start(self, waiter: Waiter, function: bytes, argument: bytes, timeout_ms: int) -> _Operation:
-        operation = _Operation(waiter)
+    def begin(self, operation: _Operation, start: Callable[..., Optional[int]], *arguments: Any) -> None:
+        """Calls a control function that starts an operation."""
         with self._lock:  # the end may be reported before the number is known here
             if self._end is not None:
                 raise type(self._end)(str(self._end))
-            start = self._library.c.StartOperation
-            operation.number = self._library.control(start, self._instance, function, argument, timeout_ms)["operation"]
+            operation.number = self._library.control(start, self._instance, *arguments)["operation"]
             self._operations[operation.number] = operation
-        return operation
 
-    def _cancel(self, operation: _Operation) -> None:
+    def leave(self, operation: _Operation) -> None:
+        """Cancels the operation unless it has ended."""
+        if operation.done:
+            return
         with self._lock:
             self._operations.pop(operation.number, None)
         with contextlib.suppress(_errors.NotFoundError, _errors.ClosedError, _errors.NoNodeError):  # it has just ended
@@ -265,6 +292,11 @@ class Events:
         if kind == "operation":
             self._end_operation(event)
             return
+        if kind == "peer_found":
+            with self._lock:
+                search = self._operations.get(int(event["operation"]))
+            if search is not None:
+                search.progressed(event)
         if kind == "writable":
             self._outbox.writable(str(event.get("channel")))
         elif kind == "events_lost":

@@ -41,6 +41,8 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "GetConnectedPeers": [_JSON, _INT],
     "ReserveOnRelay": [_JSON, _INT, _TEXT],
     "StartStaticRelay": [_JSON, _INT, _TEXT],
+    "FindPeers": [_JSON, _INT, _TEXT, _INT, _INT],
+    "StopAdvertising": [_JSON, _INT, _TEXT],
     "SendMessageToPeer": [_JSON, _INT, _TEXT, ctypes.c_void_p, _INT],
     "MessageQueueLength": [_INT, _INT],
     "PopMessages": [ctypes.c_void_p, _INT],

@@ -9,10 +9,12 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Mapping, 
 from . import _config, _errors, _library
 from ._buffers import Message, Payload
 from ._core import DEFAULT_CHANNEL, RESERVE_TIMEOUT_S, Core, Relay, TemporaryIdentity
+from ._discovery import FoundPeer, search_async, search_blocking
 from ._events import Event, EventStream
 from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
 
 DEFAULT_TIMEOUT_S = 30.0  # of every call that waits for the network (SPEC GEN-06)
+FOUND_PEERS = 100  # what find_peers reports at most, unless told otherwise
 BATCH_MESSAGES = 1024  # what receive_batch takes at most, unless told otherwise
 BATCH_BYTES = 4 * 1024 * 1024  # payload bytes of that, but always one message
 _PATIENCE = 256  # messages that an "async for" takes without a wait before it lets other tasks run
@@ -122,6 +124,10 @@ class _Face:
         """Counters and gauges of the node; losses are exact (SPEC GEN-02)."""
         return dict(self._core.ask("GetStatistics"))
 
+    def stop_advertising(self, name: str) -> None:
+        """Ends ``advertise``: the LAN forgets at once, DHT servers within 30 minutes. Idempotent."""
+        self._core.stop_advertising(name)
+
     def events(self, *types: str) -> EventStream:
         """The events from now on, of the given types or all: iterate with ``for`` or ``async for``."""
         return self._core.live.events.open_stream(list(types) if types else None)
@@ -219,11 +225,34 @@ class Node(_Face):
         self.sync.__exit__(*error)
 
     async def connect(self, addresses: Union[str, Sequence[str]], timeout: float = DEFAULT_TIMEOUT_S) -> Dict[str, Any]:
-        """Connects to a peer by its multiaddresses; the first must end in ``/p2p/<peer id>`` (SPEC P2P-12).
+        """Connects to a peer by its multiaddresses; the first must end in ``/p2p/<peer id>`` (SPEC P2P-12), or be that alone
+        where discovery can find the peer.
 
         Returns ``{"ID": peer id, "Addrs": [address actually dialled]}``. Cancelling the task cancels the dialling.
         Raises InvalidArgumentError (a ValueError), UnreachableError, TimeoutError, RefusedError."""
         return await run_async(lambda waiter: self._core.connect(waiter, addresses, timeout))
+
+    def find_peers(
+        self, name: str = "", limit: int = FOUND_PEERS, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> AsyncIterator[FoundPeer]:
+        """The peers that advertise a name, or subscribe to a topic channel, as they are found; for ``async for``.
+
+        The empty name stands for every node on the LAN (``mdns.enabled``). Ends after ``limit`` peers (1 to 1000) or
+        ``timeout`` seconds, which is no error; leaving the loop ends the search. Nothing is connected by it.
+        Raises UnsupportedError when discovery is off, UnreachableError when nobody could be asked."""
+        return search_async(self._core.events, name, limit, timeout)
+
+    async def find_peer(self, peer_id: str, timeout: float = DEFAULT_TIMEOUT_S) -> List[str]:
+        """The addresses of a peer, as ``connect`` takes them. ``connect("/p2p/<peer id>")`` looks them up by itself.
+
+        Raises NotFoundError, UnsupportedError when discovery is off, UnreachableError."""
+        return await run_async(lambda waiter: self._core.find_peer(waiter, peer_id, timeout))
+
+    async def advertise(self, name: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Lets others find this node under a name, or a topic channel, from its return until ``stop_advertising``.
+
+        Raises UnreachableError or TimeoutError when nobody took it; then nothing stays."""
+        await run_async(lambda waiter: self._core.advertise(waiter, name, timeout))
 
     async def disconnect(self, peer_id: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Closes every connection to the peer and forgets it. Not connected is no error (SPEC P2P-13)."""
@@ -371,6 +400,18 @@ class BlockingNode(_Face):
     def connect(self, addresses: Union[str, Sequence[str]], timeout: float = DEFAULT_TIMEOUT_S) -> Dict[str, Any]:
         """See Node.connect."""
         return run_blocking(lambda waiter: self._core.connect(waiter, addresses, timeout))
+
+    def find_peers(self, name: str = "", limit: int = FOUND_PEERS, timeout: float = DEFAULT_TIMEOUT_S) -> Iterator[FoundPeer]:
+        """See Node.find_peers; for ``for``."""
+        return search_blocking(self._core.events, name, limit, timeout)
+
+    def find_peer(self, peer_id: str, timeout: float = DEFAULT_TIMEOUT_S) -> List[str]:
+        """See Node.find_peer."""
+        return run_blocking(lambda waiter: self._core.find_peer(waiter, peer_id, timeout))
+
+    def advertise(self, name: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """See Node.advertise."""
+        run_blocking(lambda waiter: self._core.advertise(waiter, name, timeout))
 
     def disconnect(self, peer_id: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.disconnect."""
