@@ -90,7 +90,8 @@ enum {
     PEERBUS_ABI = 1,                      /* what LibraryABI() answers for this header */
     PEERBUS_MAX_TEXT = 1048576,           /* bytes of a text argument without its NUL */
     PEERBUS_MAX_TIMEOUT_MS = 86400000,    /* 24 hours */
-    PEERBUS_MAX_BATCH = 65536             /* messages of one peerbus_receive */
+    PEERBUS_MAX_BATCH = 65536,            /* messages of one peerbus_receive */
+    PEERBUS_MAX_LIST = 52428800           /* bytes of a list of PoolsSetWorldList */
 };
 
 /* What happens to a message that finds its channel queue full (peerbus_set_policy). */
@@ -100,6 +101,15 @@ typedef enum peerbus_policy {
     PEERBUS_DROP_NEWEST = 2,
     PEERBUS_LATEST = 3       /* keep only the newest message */
 } peerbus_policy;
+
+/* What the content of a pool message is: the field of the envelope that it goes to (peerbus_pools_send). */
+typedef enum peerbus_content {
+    PEERBUS_CONTENT_NONE = 0,          /* size is 0 */
+    PEERBUS_CONTENT_STREAM_SAMPLE = 6, /* an encoded StreamSampleContent */
+    PEERBUS_CONTENT_JSON = 7,          /* UTF-8 text */
+    PEERBUS_CONTENT_STATS = 8,         /* an encoded StatBatch */
+    PEERBUS_CONTENT_RAW = 9            /* bytes */
+} peerbus_content;
 
 /* Which wake descriptor (peerbus_wake_descriptor). */
 typedef enum peerbus_wake {
@@ -115,8 +125,15 @@ typedef struct peerbus_message {
     const char *channel;
     const char *protocol; /* what it came by, e.g. "/unaiverse/chat/1.0.0" or "/meshsub/1.2.0" */
     uint64_t gap;         /* messages of this channel that this node dropped right before this one */
-    uint64_t reserved[2]; /* 0 */
+    const char *node_id;  /* of the sender, from the token that the message carries; NULL without PEERBUS_VERIFIED */
+    uint64_t flags;       /* of peerbus_message_flag; other bits are 0 */
 } peerbus_message;
+
+/* What a pool set found out about a message before it was queued. Without a pool set no flag is set. */
+typedef enum peerbus_message_flag {
+    PEERBUS_VERIFIED = 1, /* its token is valid and names the sender's peer id */
+    PEERBUS_INSPECTOR = 2 /* the sender is the configured inspector and speaks as such; never without PEERBUS_VERIFIED */
+} peerbus_message_flag;
 
 /* What one peerbus_receive handed over. The host owns it until peerbus_batch_free. */
 typedef struct peerbus_batch {
@@ -304,6 +321,7 @@ char *GetRendezvousPeers(int instance);
  *   advertised, advertise_failed   namespace, source, reason  the first outcome of each source, and each change after that
  *   operation          operation, function, result            the envelope that the function would have returned
  *   node_failed        function                               see "Failure of the library itself"
+ *   pool_...           pools, ...                             see "Pools"
  *   events_lost        count                                  the queue (limits.events) was full */
 char *PopEvents(int instance, int maxEvents, int timeoutMs);
 
@@ -360,6 +378,208 @@ int peerbus_set_policy(int instance, const char *channel, int policy);
  * when the slot gets a new node or the process ends; dup() it to keep it longer.
  * Returns the descriptor (>= 0) or a negative code. */
 int peerbus_wake_descriptor(int instance, int what);
+
+/* ---- Pools ---------------------------------------------------------------------------------------------------
+ *
+ * A pool set divides one budget of connections into named, bounded pools over the nodes of one or more instances, keeps
+ * roles and the lists of a world, and judges every message that its nodes receive before it is queued: the envelope's
+ * sender is the proved one, the sender is in a pool (or heard without a place), its token is valid. docs/pools.md has the
+ * states and guarantees.
+ *
+ * A set is a number >= 1 from CreatePools that is never used again; it is called pools below. Numbers that CreatePools never
+ * gave are INVALID_ARGUMENT, closed ones CLOSED. A node is in one set at most. A node that is closed stays a network of its
+ * set: what needs it answers CLOSED, its pools stay as they are, and a new node in its slot does not take its place.
+ *
+ * Pools follow the connections by themselves, at a cost that does not grow with the pooled peers; no call is needed for it,
+ * PoolsUpdate only reports. Wherever a text names a network, it is one of the set's names, NOT_FOUND otherwise; a peerID is the
+ * text of a peer id, of at most 128 bytes. "Roles" are integers: 0 public, bit 0 in a world, bit 1 master, higher bits free.
+ *
+ * Functions without timeoutMs do no network work and return at once.
+ *
+ * Peer info     {"id","addrs":[..],"connected_at":"RFC 3339","direction":"inbound"|"outbound","misc":<role>,"relayed":bool}
+ * List entry    {"id","addrs":[..] or null,"misc":<role>}; other keys are ignored. At most 65536 entries, 64 addresses each.
+ *
+ * Events of a set come through PopEvents of the node of their network; those without a network through the node of the set's
+ * first network whose node is open. Besides "type" and "time" each has "pools", the number of the set, and
+ *   pool_peer_added, pool_peer_moved     network, pool, peer, role     placed by a rule or a call; moved: to this pool
+ *   pool_peer_lost, pool_peer_returned   network, pool, peer           its connection ended, its place is kept; it is back
+ *   pool_peer_removed                    network, pool, peer
+ *   pool_peer_refused      network, peer, reason, pool      no place: "pool_full", "other_pool", "stranger", "unroutable",
+ *                                                           "relayed"; pool: the full one or the other one, "" for none.
+ *                                                           Once per peer and reason until the next PoolsUpdate
+ *   pool_route_requested   network, peer, direction, address, relayed, role      with custom_routing: answer with PoolsRoute
+ *   pool_disconnect_failed network, peer, reason            a refused peer; the next PoolsUpdate tries again
+ *   role_changed           peer, role, previous_role        of pooled peers, and of listed ones that stay listed
+ *   world_list_changed     network, list, peers             "world_agents" | "world_masters", and its length now
+ *   rendezvous_applied     network, peer, update_count, peers, skipped     peer: its author
+ *   rendezvous_refused     network, peer, update_count, reason             "rendezvous_refused" | "rendezvous_stale"
+ * Messages that the set rejects are lost with their reason (messages_lost events, GetStatistics): "decode_error",
+ * "sender_mismatch", "channel_spoofed", "not_member", "no_token", "bad_token", "expired_token", "token_peer_mismatch",
+ * "rate_limited". Source: SPEC POOL-01 to POOL-59. */
+
+/* Makes a pool set. configJSON is one object; unknown keys are INVALID_CONFIG, values that do not fit INVALID_ARGUMENT, a node
+ * that is in a set already IN_USE; then nothing has changed. The set takes the connections that its nodes have.
+ * The keys of any set:
+ *   "max_connections": the budget, at least the number of pools
+ *   "public_key": PEM or JWK text that verifies tokens: RSA (RS256), Ed25519 (EdDSA) or EC P-256 (ES256)
+ *   "policy": "token" (default with a public key) or "none"; with neither, peerbus_pools_receive answers INVALID_CONFIG
+ *   "token": the own token (default none); "inspector_node_id": whose inspector bit counts (default nobody's)
+ *   "keep_refused": refused peers stay connected, strangers excepted (default false: they are disconnected)
+ * With "preset":"node_conn" the pools of an agent, or of a world node, over the networks "p2p_public" and "p2p_world":
+ *   "public", "world": instances; "is_world_node": default false; "refuse_relayed": on p2p_world, default false
+ * Otherwise
+ *   "networks": [{"name","instance","limit":connections, default the node's limits.connections,
+ *                 "members_only":default false: peers in no allow set of the network's rules are strangers,
+ *                 "refuse_relayed":default false}]
+ *   "pools": [{"name","network","capacity":c}] in their order; c is a ratio of the budget that the slots leave, 0 disabled or
+ *            negative unlimited, or one of "unlimited", "disabled", {"ratio":r}, {"slots":n}
+ *   "rules": [{"pool","direction":"inbound"|"outbound","role_mask":n,"role_value":n,"allow":[names of allow sets]}]; the first
+ *            one all of whose conditions hold decides; all but "pool" are optional
+ *   "custom_routing": true instead of rules: the host decides, see PoolsRoute
+ * Answer: {"pools":1,"capacities":[{"name","network","capacity","peers"}]}; a capacity of -1 is unlimited.
+ * At most 1024 open sets: LIMIT. NO_NODE, CLOSED of an instance. */
+char *CreatePools(const char *configJSON);
+
+/* Closes a set, or every set with -1. Its nodes stay open, and receive unjudged from then on. Returns when the
+ * disconnections in progress have ended, within 10 s. Closing a closed set succeeds. Answer: a text; with -1 "n closed". */
+char *ClosePools(int pools);
+
+/* Connects the node of a network to a peer, as ConnectTo does, within timeoutMs. Places nobody: the connection does.
+ * Answer: {"peer":"12D3...","relayed":bool}. INVALID_ARGUMENT, NOT_FOUND, UNREACHABLE, TIMEOUT, REFUSED, CLOSED. */
+char *PoolsConnect(int pools, const char *network, const char *addrsJSON, int timeoutMs);
+
+/* Disconnects a peer, as DisconnectFrom does, and leaves the pools to the end of the connection. timeoutMs bounds the wait for
+ * what still leaves, at most 1 s. Not connected: success. */
+char *PoolsDisconnect(int pools, const char *network, const char *peerID, int timeoutMs);
+
+/* Reserves a place on a connected relay. Answer: {"expires":"RFC 3339"}. NOT_CONNECTED, REFUSED, TIMEOUT, UNSUPPORTED. */
+char *PoolsReserve(int pools, const char *network, const char *peerID, int timeoutMs);
+
+/* Places what waits and answers what has changed since the last PoolsUpdate, with peer ids by pool, changed pools only:
+ *   {"added":{"pool":[..]},"removed":{"pool":[..]},"refused":[{"network","peer","reason","pool"}],"problems":[texts]}
+ * removed are lost or misplaced peers that were not removed yet: each call lists them again. problems tells of networks that
+ * could not be asked for their connections; their pools stay as they are. */
+char *PoolsUpdate(int pools);
+
+/* Puts a peer into a pool on the host's word, connected or not; in the pool that it is in it refreshes the info. infoJSON: a
+ * peer info, of which only "id" is required; its "misc" is ignored. Answer: the stored peer info.
+ * REFUSED: the pool is full or the peer in another one. NOT_FOUND: no such pool, no id. */
+char *PoolsAdd(int pools, const char *pool, const char *infoJSON);
+
+/* Moves a pooled peer to another pool, or fails without effect: REFUSED (full), NOT_FOUND (pool, or the peer is in none). */
+char *PoolsMove(int pools, const char *pool, const char *peerID);
+
+/* Disconnects a pooled peer and forgets its place, info, addresses and token; its role stays. Answer: true; false for a peer that
+ * is in no pool, which is left alone. On any error but INVALID_ARGUMENT, NOT_FOUND and CLOSED of the set the place is forgotten
+ * nevertheless. */
+char *PoolsRemove(int pools, const char *peerID, int timeoutMs);
+
+/* PoolsRemove for every peer on the world network, with their roles. Answer: how many. Preset only (UNSUPPORTED). */
+char *PoolsRemoveAllWorldAgents(int pools, int timeoutMs);
+
+/* With custom_routing: where connected peers belong, {"<peer id>":"<pool>" or "" for nowhere}. Until then they have no place and
+ * what they send waits, and is lost as not_member when it is received; after events_lost ask PoolsQuery "unrouted" again. Peers
+ * that have gone meanwhile are passed over. NOT_FOUND: a pool, or it is of another network; then none is routed. */
+char *PoolsRoute(int pools, const char *network, const char *routesJSON);
+
+/* Changes one setting, or leaves it as it was. valueJSON by setting:
+ *   "token"              "text" of later messages, at most 16 KiB of printable ASCII; "" none
+ *   "inspector_node_id"  "node id" or ""
+ *   "keep_refused"       bool
+ *   "role"               {"peer","role"}; a role is 0, or positive with bit 0. Known or not, connected or not
+ *   "addresses"          {"peer","addrs":[..]}: known for 24 h, connected or not; at most 64 of 1024 bytes
+ *   "info_addresses"     {"peer","addrs":[..]}: those in the peer info; nothing for a peer in no pool
+ *   "allowed"            {"name","peers":[..]}: an allow set that a rule names; NOT_FOUND
+ *   "guests"             {"network","peers":[..]}: senders whose messages are taken without a place
+ * and of the preset, UNSUPPORTED elsewhere:
+ *   "world", "inspector" "peer id" or null; the former one is a stranger from then on, unless a list has it
+ *   "rendezvous_tag"     null: the next snapshot counts, whatever its update_count
+ * Answer: a text. INVALID_ARGUMENT: unknown setting, malformed value. */
+char *PoolsSet(int pools, const char *setting, const char *valueJSON);
+
+/* Replaces one list of the world, "world_agents" or "world_masters", by a JSON list of list entries in data (size bytes, at
+ * most PEERBUS_MAX_LIST; "null" and "[]" empty it). Their roles have bit 0, and bit 1 in world_masters only. A malformed or
+ * repeated entry fails the whole: INVALID_ARGUMENT, naming it. Answer: the number of entries. Preset only (UNSUPPORTED). */
+char *PoolsSetWorldList(int pools, const char *list, const void *data, size_t size);
+
+/* Adds one list entry, checked as above; a listed peer gets the new role and addresses. Preset only (UNSUPPORTED). */
+char *PoolsAddToWorldList(int pools, const char *list, const char *entryJSON);
+
+/* Applies the newest snapshot of the rendezvous topic that the world network's node is subscribed to, if its update_count is
+ * above the applied one. Entries without addresses are passed over; malformed ones and those of another role are skipped and
+ * counted. Answer: {"applied":bool,"update_count":n} of the applied one, -1 for none. REFUSED: its author may not publish it, or
+ * it is older. Preset only (UNSUPPORTED). */
+char *PoolsApplyRendezvous(int pools);
+
+/* Answers one question; argumentsJSON is an object, "{}" where nothing is asked for.
+ *   query                    arguments                    answer
+ *   "status"                 {}                           {"<pool>":["peer id",..]}, every pool
+ *   "pools"                  {}                           [{"name","network","capacity","peers"}], in declared order
+ *   "text"                   {}                           the pools as one text, for people
+ *   "peers"                  {"pools":[..]}               peer infos, by pool and id; without "pools" of all
+ *   "peer_ids"               {}                           ids of all pooled peers
+ *   "pool_of"                {"peer"}                     {"pool","network"}; Empty: in none
+ *   "is_connected"           {"peer","pools":[..]}        bool: in one of them, without "pools" in any
+ *   "size"                   {"pools":[..]}               number of peers in them, without "pools" in all
+ *   "role"                   {"peer"}                     integer, 0 for an unknown peer
+ *   "count_by_role"          {"role"} or {"mask","value"}                   number of known peers with that role, or with
+ *                                                         role & mask == value
+ *   "find_by_role"           the same, "discard_self":false                 [{"id","addrs"}] of those with known addresses
+ *   "addresses"              {"peer"}                     list of texts; Empty: unknown
+ *   "last_token"             {"peer"}                     the last valid token of a pooled peer, raw; Empty
+ *   "last_claims"            {"peer"}                     its claims (see VerifyToken), verified again; Empty: none or expired
+ *   "verify_token"           {"token","peer"} and optional "node_id","ip","hostname","port"     as VerifyToken, with the set's
+ *                                                         key; "reason":"no_key" without one
+ *   "changes"                {}                           what the last PoolsUpdate answered, without problems
+ *   "unrouted"               {"network"}                  peer infos that wait for PoolsRoute
+ *   "route_of"               {"network","info"}           {"pool","reason"}: what the rules say of a peer info, one is ""
+ *   "idle_seconds"           {}                           since a message was last sent or received; 1e9 and more: never
+ *   "policy"                 {}                           "token", "none" or "" (no policy)
+ *   "counts"                 {}                           refused peers, messages, snapshots and entries, by reason
+ * and of the preset, UNSUPPORTED elsewhere:
+ *   "world"                  {}                           {"world","inspector","first_master","rendezvous_tag"}; "" for nobody
+ *   "world_agents", "world_masters", "world_agents_and_masters"     {}      ids
+ * INVALID_ARGUMENT: unknown query or argument; NOT_FOUND: unknown pool or network. */
+char *PoolsQuery(int pools, const char *query, const char *argumentsJSON);
+
+/* Starts and ends receiving a topic, on the network whose own id peerID is, else that of the peer's pool, else the network
+ * named (with the preset "" is p2p_world). NOT_FOUND: there is none. */
+char *PoolsSubscribe(int pools, const char *peerID, const char *channel, const char *network);
+char *PoolsUnsubscribe(int pools, const char *peerID, const char *channel, const char *network);
+
+/* Sends to one peer on the channel "<own id>::dm:<peer>-<content type>", plus "~<trail>" when trail is not "". The library writes
+ * the envelope: sender, content type, channel, own token and time; content_field says what data is: PEERBUS_CONTENT_...; data
+ * is copied. network NULL: that of the peer's pool, NOT_FOUND when it is in none. Otherwise as peerbus_send. */
+int peerbus_pools_send(int pools, const char *peer_id, const char *trail, const char *content_type, int content_field,
+                       const void *data, size_t size, const char *network, int timeout_ms);
+
+/* Publishes on a topic, wrapped as above, on the network whose own id peer_id is, else that of the peer's pool, else NOT_FOUND.
+ * Otherwise as peerbus_publish. */
+int peerbus_pools_publish(int pools, const char *peer_id, const char *channel, const char *content_type, int content_field,
+                          const void *data, size_t size, int timeout_ms);
+
+/* peerbus_receive on the node of one network, of one channel or, with channel NULL, of all. node_id and flags of each message say
+ * who sent it; the piggyback inside the payload is the raw one. Messages of a peer without a place are lost as not_member.
+ * INVALID_CONFIG: the set has no policy; then nothing is taken. peerbus_wait, peerbus_interrupt and the wake descriptor of the
+ * node's instance work for this call too. */
+int peerbus_pools_receive(int pools, const char *network, const char *channel, int max_messages, size_t max_bytes,
+                          int timeout_ms, peerbus_batch **out);
+
+/* ---- Tokens: for tests and small deployments; whoever holds the private key decides for whom it signs -------- */
+
+/* Makes a key pair for "RS256" (2048 bits), "EdDSA" or "ES256". Answer: {"private_key","public_key"} in PEM. */
+char *GenerateTokenKey(const char *algorithm);
+
+/* Signs a token. requestJSON: {"node_id","p2p_peers":["peer id",..]} and optional "cv_hash","code_hash","ip","hostname","port",
+ * "lifetime_seconds" (default 86400, at most 10 years), "p2p_peers_as_text":true for readers that want a text.
+ * Answer: {"token"}. INVALID_ARGUMENT. */
+char *IssueToken(const char *privateKey, const char *requestJSON);
+
+/* Verifies a token with a public key (PEM or JWK) for a peer. matchJSON: claims that must be equal, "node_id","ip","hostname",
+ * "port", each optional; "{}" for none. Answer: {"valid":true,"claims":{"node_id","cv_hash","code_hash","ip","hostname","port",
+ * "p2p_peers":[..],"exp":"RFC 3339"}}, or {"valid":false,"reason":"no_token"|"bad_token"|"expired_token"|"token_peer_mismatch",
+ * "problem":text}. INVALID_ARGUMENT: the key cannot be used, malformed matchJSON. */
+char *VerifyToken(const char *publicKey, const char *token, const char *peerID, const char *matchJSON);
 
 /* ---- Errors -------------------------------------------------------------------------------------------------- */
 
