@@ -197,7 +197,13 @@ func (r *chatReader) body(total int) error {
 	r.uncounted = false
 	r.stream.heard.Store(true)
 	r.stream.touch()
-	r.pending = append(r.pending, queue.Message{From: r.from, Channel: channel, Protocol: ChatProtocol, Data: payload})
+	known, reason := r.link.node.judge(r.from, channel, payload)
+	if reason != "" {
+		freePayload(r.link.node.memory, payload)
+		r.count(reason, channel)
+		return nil
+	}
+	r.pending = append(r.pending, queue.Message{From: r.from, Channel: channel, Protocol: ChatProtocol, Data: payload, Verdict: known})
 	if len(r.pending) >= chatReadBatch {
 		return r.handOver()
 	}

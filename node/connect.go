@@ -162,26 +162,48 @@ func (n *Node) dialledAddress(id peer.ID) []string {
 
 // Disconnect ends every connection to the peer and forgets it. Messages that were taken get disconnectDrainTimeout to
 // leave. The peer's own dials are refused for a moment, so that the disconnection lasts.
-func (n *Node) Disconnect(id peer.ID) error {
+func (n *Node) Disconnect(id peer.ID) error { return n.DisconnectContext(context.Background(), id) }
+
+// DisconnectContext is Disconnect with a deadline of the caller's. The peer is forgotten all the same; what still closes then goes
+// on in the background.
+func (n *Node) DisconnectContext(ctx context.Context, id peer.ID) error {
 	if id == n.id {
 		return nil
+	}
+	drain := disconnectDrainTimeout
+	if deadline, bounded := ctx.Deadline(); bounded {
+		drain = max(min(drain, time.Until(deadline)), 0)
 	}
 	n.gate.refuse(id)
 	n.relays.forget(id)
 	l := n.links.find(id)
 	if l != nil {
-		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, disconnectDrainTimeout)
+		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, drain)
 	}
 	n.gate.refuse(id) // again: draining may have outlasted the first refusal
 	n.peers.forget(id)
-	err := n.host.Network().ClosePeer(id)
+	err := n.closePeer(ctx, id)
 	if l != nil {
-		l.awaitWriter(disconnectDrainTimeout)
+		l.awaitWriter(drain)
 	}
 	n.host.Peerstore().RemovePeer(id)
 	n.host.Peerstore().ClearAddrs(id)
-	if err != nil {
-		return fmt.Errorf("%w: closing the connections to %s: %v", ErrInternal, id, err)
+	return err
+}
+
+// closePeer closes the peer's connections. A transport may wait for the other side, the caller only until ctx ends.
+func (n *Node) closePeer(ctx context.Context, id peer.ID) error {
+	closed := make(chan error, 1)
+	if !n.spawn("closing connections", func() { closed <- n.host.Network().ClosePeer(id) }) {
+		return ErrClosed
 	}
-	return nil
+	select {
+	case err := <-closed:
+		if err != nil {
+			return fmt.Errorf("%w: closing the connections to %s: %v", ErrInternal, id, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return contextError(ctx, "closing the connections to "+id.String())
+	}
 }

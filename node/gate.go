@@ -16,14 +16,15 @@ const redialRefusal = time.Second
 
 // gate is the connection gater.
 type gate struct {
+	node  *Node
 	state struct {
 		sync.Mutex
 		refusedUntil map[peer.ID]time.Time
 	}
 }
 
-func newGate() *gate {
-	g := &gate{}
+func newGate(n *Node) *gate {
+	g := &gate{node: n}
 	g.state.refusedUntil = map[peer.ID]time.Time{}
 	return g
 }
@@ -60,7 +61,7 @@ func (g *gate) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
 func (g *gate) InterceptAccept(network.ConnMultiaddrs) bool  { return true }
 
 func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
-	return direction == network.DirOutbound || !g.refused(id)
+	return direction == network.DirOutbound || !g.refused(id) && g.node.admits(direction, id)
 }
 
 func (g *gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }

@@ -68,6 +68,7 @@ type Node struct {
 
 	host   host.Host
 	gate   *gate
+	guard  guardHolder
 	queue  *queue.Queue
 	events *Events
 	losses *losses
@@ -128,7 +129,7 @@ func newNode(o Options) *Node {
 	n.events = NewEvents(o.Config.Limits.Events, o.WakeEvent)
 	n.losses = newLosses(n.events, n.run)
 	n.queue = n.newQueue(o.WakeMessage)
-	n.gate = newGate()
+	n.gate = newGate(n)
 	n.peers = newPeerTable(n)
 	n.links = newLinks(n)
 	n.topics = newTopics(n)

@@ -139,9 +139,13 @@ func (t *peerTable) forgetLocked(id peer.ID) {
 		entry.lost.Stop()
 	}
 	delete(t.state.byID, id)
-	if entry.application {
-		t.node.events.Push(EventPeerDisconnected, map[string]any{"peer": id.String()})
+	if !entry.application {
+		return
 	}
+	if g := t.node.guard.get(); g != nil {
+		g.PeerDisconnected(id.String())
+	}
+	t.node.events.Push(EventPeerDisconnected, map[string]any{"peer": id.String()})
 }
 
 // forget drops the peer without waiting for its return, because this node disconnects it.
@@ -160,6 +164,9 @@ func (t *peerTable) markApplication(id peer.ID) {
 		return
 	}
 	entry.application = true
+	if g := t.node.guard.get(); g != nil { // before the event: who hears of the peer finds it decided about
+		g.PeerConnected(entry.info(id))
+	}
 	t.node.events.Push(EventPeerConnected, map[string]any{
 		"peer":      id.String(),
 		"direction": directionName(entry.direction),
@@ -175,6 +182,16 @@ func directionName(d network.Direction) string {
 	return "inbound"
 }
 
+func (e *peerEntry) info(id peer.ID) PeerInfo {
+	return PeerInfo{
+		ID:          id.String(),
+		Addrs:       []string{e.addr.String()},
+		ConnectedAt: e.connectedAt.UTC().Format(time.RFC3339),
+		Direction:   directionName(e.direction),
+		Relayed:     isRelayed(e.addr),
+	}
+}
+
 // list answers the application peers, in order of their ids.
 func (t *peerTable) list() []PeerInfo {
 	t.state.Lock()
@@ -183,13 +200,7 @@ func (t *peerTable) list() []PeerInfo {
 		if !entry.application {
 			continue
 		}
-		answer = append(answer, PeerInfo{
-			ID:          id.String(),
-			Addrs:       []string{entry.addr.String()},
-			ConnectedAt: entry.connectedAt.UTC().Format(time.RFC3339),
-			Direction:   directionName(entry.direction),
-			Relayed:     isRelayed(entry.addr),
-		})
+		answer = append(answer, entry.info(id))
 	}
 	t.state.Unlock()
 	slices.SortFunc(answer, func(a, b PeerInfo) int { return strings.Compare(a.ID, b.ID) })

@@ -2,45 +2,24 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 	"google.golang.org/protobuf/proto"
 
 	"peerbus/node/envelope"
 )
 
 const (
-	// maxRosterPeers bounds the entries of a rendezvous list that are kept.
-	maxRosterPeers = 65536
 	// roleMask and masterRole: bit 0 in a world, bit 1 master (POOL-49).
 	roleMask   = 0b11
 	masterRole = 0b11
 	// noRoster is the update count before the first snapshot.
 	noRoster = int64(-1)
 )
-
-// Roster is a rendezvous list (P2P-21).
-type Roster struct {
-	Peers       []RosterPeer `json:"peers"`
-	UpdateCount int64        `json:"update_count"`
-}
-
-// RosterPeer is one entry. Nil Addrs and ConnectedAt are written as null.
-type RosterPeer struct {
-	ID          string   `json:"id"`
-	Addrs       []string `json:"addrs"`
-	ConnectedAt *string  `json:"connected_at"`
-	Direction   string   `json:"direction"`
-	Misc        int64    `json:"misc"`
-	Relayed     bool     `json:"relayed"`
-}
 
 // rendezvous holds the newest accepted snapshot of one topic. Accepted are lists from the topic's owner, or from a peer
 // that the accepted list names as master, with a larger update count than the last (POOL-53).
@@ -50,14 +29,14 @@ type rendezvous struct {
 
 	state struct {
 		sync.Mutex
-		roster  Roster
+		newest  Snapshot
 		masters map[string]struct{}
 	}
 }
 
 func newRendezvous(n *Node, name channelName) *rendezvous {
 	r := &rendezvous{node: n, name: name}
-	r.state.roster.UpdateCount = noRoster
+	r.state.newest.UpdateCount = noRoster
 	return r
 }
 
@@ -100,9 +79,9 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 	verdict = pubsub.ValidationIgnore // after a panic, whose goroutine is the router's
 	defer t.node.recoverPanic("rendezvous validator")
 	author := message.GetFrom()
-	roster, skipped, err := parseRoster(message.GetData(), name.text, author.String())
+	snapshot, err := parseRoster(message.GetData(), name.owner, author.String())
 	if author == t.node.id {
-		if err != nil || skipped > 0 {
+		if err != nil || snapshot.Skipped > 0 {
 			return pubsub.ValidationReject
 		}
 		return pubsub.ValidationAccept
@@ -117,10 +96,10 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 	case current == nil || current.name.text != name.text:
 		return pubsub.ValidationIgnore // left meanwhile
 	default:
-		reason = current.accept(roster, author.String())
+		reason = current.accept(snapshot)
 	}
 	if reason == "" {
-		t.node.losses.add(directionIn, lossRendezvousRefused, name.text, author.String(), uint64(skipped))
+		t.node.losses.add(directionIn, lossRendezvousRefused, name.text, author.String(), uint64(snapshot.Skipped))
 		return pubsub.ValidationAccept
 	}
 	t.node.losses.add(directionIn, reason, name.text, author.String(), 1)
@@ -132,103 +111,54 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 }
 
 // accept stores the list, or answers why not.
-func (r *rendezvous) accept(roster Roster, author string) string {
+func (r *rendezvous) accept(s Snapshot) string {
 	r.state.Lock()
 	defer r.state.Unlock()
-	if _, master := r.state.masters[author]; !master && author != r.name.owner {
+	if _, master := r.state.masters[s.Author]; !master && s.Author != r.name.owner {
 		return lossRendezvousRefused
 	}
-	if roster.UpdateCount <= r.state.roster.UpdateCount {
+	if s.UpdateCount <= r.state.newest.UpdateCount {
 		return lossRendezvousStale
 	}
-	r.state.roster = roster
+	r.state.newest = s
 	r.state.masters = map[string]struct{}{}
-	for _, entry := range roster.Peers {
+	for _, entry := range s.Peers {
 		if entry.Misc&roleMask == masterRole {
 			r.state.masters[entry.ID] = struct{}{}
 		}
 	}
 	r.node.events.Push(EventRendezvousUpdated, map[string]any{
-		"channel": r.name.text, "peer": author, "update_count": roster.UpdateCount, "peers": len(roster.Peers),
+		"channel": r.name.text, "peer": s.Author, "update_count": s.UpdateCount, "peers": len(s.Peers),
 	})
 	return ""
 }
 
-// Rendezvous is the newest accepted list; ok is false before the first.
-func (n *Node) Rendezvous() (roster Roster, ok bool) {
+// Rendezvous is the newest accepted list; ok is false before the first. Callers must not change it.
+func (n *Node) Rendezvous() (newest Snapshot, ok bool) {
 	n.topics.state.Lock()
 	current := n.topics.state.rendezvous
 	n.topics.state.Unlock()
 	if current == nil {
-		return Roster{}, false
+		return Snapshot{}, false
 	}
 	current.state.Lock()
 	defer current.state.Unlock()
-	return current.state.roster, current.state.roster.UpdateCount != noRoster
+	return current.state.newest, current.state.newest.UpdateCount != noRoster
 }
 
-// parseRoster decodes the envelope and its list. Entries that are malformed or repeat an id are left out and counted in
-// skipped.
-func parseRoster(data []byte, channel, author string) (roster Roster, skipped int, err error) {
+// parseRoster decodes the envelope and its list.
+func parseRoster(data []byte, owner, author string) (Snapshot, error) {
 	var message envelope.Message
 	if err := proto.Unmarshal(data, &message); err != nil {
-		return roster, 0, fmt.Errorf("not an envelope: %w", err)
+		return Snapshot{}, fmt.Errorf("%w: not an envelope: %v", ErrArgument, err)
 	}
 	switch {
 	case message.GetContentType() != envelope.TypeWorldAgentsList:
-		return roster, 0, fmt.Errorf("content type %q instead of %q", message.GetContentType(), envelope.TypeWorldAgentsList)
+		return Snapshot{}, fmt.Errorf("%w: content type %q instead of %q", ErrArgument, message.GetContentType(), envelope.TypeWorldAgentsList)
 	case message.GetSender() != author:
-		return roster, 0, fmt.Errorf("sender %q is not the author %s", message.GetSender(), author)
+		return Snapshot{}, fmt.Errorf("%w: sender %q is not the author %s", ErrArgument, message.GetSender(), author)
 	}
-	var list struct {
-		Peers       *[]json.RawMessage `json:"peers"`
-		UpdateCount *int64             `json:"update_count"`
-	}
-	if err := json.Unmarshal([]byte(message.GetJsonContent()), &list); err != nil {
-		return roster, 0, fmt.Errorf("malformed list: %w", err)
-	}
-	switch {
-	case list.Peers == nil || list.UpdateCount == nil:
-		return roster, 0, fmt.Errorf("a list needs peers and update_count")
-	case *list.UpdateCount < 0:
-		return roster, 0, fmt.Errorf("update_count %d is negative", *list.UpdateCount)
-	case len(*list.Peers) > maxRosterPeers:
-		return roster, 0, fmt.Errorf("%d peers, at most %d are taken", len(*list.Peers), maxRosterPeers)
-	}
-	roster = Roster{Peers: make([]RosterPeer, 0, len(*list.Peers)), UpdateCount: *list.UpdateCount}
-	seen := make(map[string]struct{}, len(*list.Peers))
-	for _, raw := range *list.Peers {
-		entry, err := parseRosterPeer(raw)
-		if _, repeated := seen[entry.ID]; err != nil || repeated {
-			skipped++
-			continue
-		}
-		seen[entry.ID] = struct{}{}
-		roster.Peers = append(roster.Peers, entry)
-	}
-	return roster, skipped, nil
-}
-
-func parseRosterPeer(raw json.RawMessage) (RosterPeer, error) {
-	var entry RosterPeer
-	if err := json.Unmarshal(raw, &entry); err != nil {
-		return entry, err
-	}
-	if _, err := peer.Decode(entry.ID); err != nil {
-		return entry, err
-	}
-	for _, text := range entry.Addrs {
-		if _, err := ma.NewMultiaddr(text); err != nil {
-			return entry, err
-		}
-	}
-	if entry.ConnectedAt != nil {
-		if _, err := time.Parse(time.RFC3339, *entry.ConnectedAt); err != nil {
-			return entry, err
-		}
-	}
-	if entry.Misc < 0 {
-		return entry, fmt.Errorf("misc %d is negative", entry.Misc)
-	}
-	return entry, nil
+	snapshot, err := ParseRoster([]byte(message.GetJsonContent()))
+	snapshot.Owner, snapshot.Author = owner, author
+	return snapshot, err
 }

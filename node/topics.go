@@ -262,12 +262,19 @@ func (t *topics) read(joined *topic, subscription *pubsub.Subscription) {
 		if joined.name.rendezvous() || message.GetFrom() == t.node.id {
 			continue
 		}
+		from := message.GetFrom().String()
+		known, reason := t.node.judge(from, joined.name.text, message.Data)
+		if reason != "" {
+			t.node.losses.add(directionIn, reason, joined.name.text, from, 1)
+			continue
+		}
 		// A topic's policy never blocks; the queue counts and reports what it drops.
 		_ = t.node.queue.Put(t.node.ctx, queue.Message{
-			From:     message.GetFrom().String(),
+			From:     from,
 			Channel:  joined.name.text,
 			Protocol: t.tracer.protocolOf(message.ReceivedFrom),
 			Data:     t.node.ownPayload(message.Data),
+			Verdict:  known,
 		}, 0)
 	}
 }

@@ -1,9 +1,10 @@
 package pool
 
 import (
-	"fmt"
 	"slices"
 	"time"
+
+	"peerbus/node"
 )
 
 // addressBook holds addresses of peers that need not be connected, each for addressLifetime after it was told.
@@ -42,18 +43,6 @@ func (b *addressBook) put(id string, addrs []string, now time.Time) {
 
 func (b *addressBook) forget(id string) { delete(b.byPeer, id) }
 
-func checkAddresses(addrs []string) error {
-	if len(addrs) > MaxPeerAddresses {
-		return fmt.Errorf("%w: %d addresses of one peer, at most %d are kept", ErrArgument, len(addrs), MaxPeerAddresses)
-	}
-	for _, text := range addrs {
-		if len(text) > maxAddressBytes {
-			return fmt.Errorf("%w: an address of %d bytes, at most %d are kept", ErrArgument, len(text), maxAddressBytes)
-		}
-	}
-	return nil
-}
-
 // Addresses are the cached addresses of a peer, connected or not; ok is false when none are known or they have expired.
 func (s *Set) Addresses(id string) (addrs []string, ok bool) {
 	s.state.RLock()
@@ -67,7 +56,7 @@ func (s *Set) SetAddresses(id string, addrs []string) error {
 	if err := checkPeerID(id); err != nil {
 		return err
 	}
-	if err := checkAddresses(addrs); err != nil {
+	if err := node.CheckAddresses(addrs); err != nil {
 		return err
 	}
 	s.state.Lock()

@@ -6,6 +6,7 @@ import "fmt"
 type connection struct {
 	info PeerInfo
 	// With custom routing: whether the host has seen it, and where it wants it.
+	asked    bool // the host was asked
 	routed   bool
 	assigned *poolState
 	refused  string // the reason of the last refusal
@@ -91,6 +92,7 @@ func (s *Set) settleLocked(n *networkState, c *connection, final bool) {
 	target, reason := s.routeLocked(n, c)
 	switch {
 	case s.awaitsHost(c, reason, final):
+		s.askHostLocked(n, c)
 	case reason != "":
 		s.refuseLocked(n, c, nil, reason)
 	case m != nil:
@@ -110,6 +112,22 @@ func (s *Set) awaitsHost(c *connection, reason string, final bool) bool {
 		return reason == RefusedUnroutable && !c.routed
 	}
 	return reason == RefusedStranger && c.info.Direction == Outbound && !final
+}
+
+// askHostLocked tells the host of a connection that its routing function has to place.
+func (s *Set) askHostLocked(n *networkState, c *connection) {
+	if !s.custom || c.asked {
+		return
+	}
+	c.asked = true
+	e := Event{
+		Kind: EventRouteRequested, Network: n.name, Peer: c.info.ID, Direction: c.info.Direction, Relayed: c.info.Relayed,
+		Role: s.state.roles.of(c.info.ID),
+	}
+	if len(c.info.Addrs) > 0 {
+		e.Address = c.info.Addrs[0]
+	}
+	s.emitLocked(e)
 }
 
 // settleMemberLocked: a pooled peer is connected, has returned, or what the rules look at has changed.

@@ -100,8 +100,16 @@ func StatsContent(encoded []byte) Content { return Content{fieldStatsUpdate, enc
 func ContentOfField(number int, data []byte) (Content, error) {
 	switch field := protowire.Number(number); field {
 	case 0:
+		if len(data) > 0 {
+			return Content{}, fmt.Errorf("%w: %d bytes of no content; there are fields %d to %d", ErrArgument, len(data), fieldStreamSample, fieldRawContent)
+		}
 		return Content{}, nil
-	case fieldStreamSample, fieldJSONContent, fieldStatsUpdate, fieldRawContent:
+	case fieldJSONContent:
+		if !utf8.Valid(data) {
+			return Content{}, fmt.Errorf("%w: the JSON content is not UTF-8, so nobody could read the message", ErrArgument)
+		}
+		return Content{field, data}, nil
+	case fieldStreamSample, fieldStatsUpdate, fieldRawContent:
 		return Content{field, data}, nil
 	}
 	return Content{}, fmt.Errorf("%w: field %d is no content; there are %d to %d", ErrArgument, number, fieldStreamSample, fieldRawContent)

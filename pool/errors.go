@@ -1,13 +1,17 @@
 package pool
 
-import "errors"
+import (
+	"errors"
+
+	"peerbus/node"
+)
 
 // The failures that callers tell apart. Every error of this package wraps one of them, or is that of a Network.
 var (
 	// ErrArgument: the call is wrong as it stands (ValueError).
-	ErrArgument = errors.New("invalid argument")
+	ErrArgument = node.ErrArgument
 	// ErrNotFound: no pool, network or allow set of that name, or no peer id given (KeyError).
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = node.ErrNotFound
 	// ErrFull: the pool has no place left.
 	ErrFull = errors.New("pool full")
 	// ErrOtherPool: the peer is in another pool already.
@@ -17,16 +21,22 @@ var (
 	// ErrNoPolicy: there is neither a public key nor the explicit policy none, so no message can be judged.
 	ErrNoPolicy = errors.New("no authentication policy")
 	// ErrRefused: a roster of somebody who may not publish it.
-	ErrRefused = errors.New("refused")
+	ErrRefused = node.ErrRefused
 	// ErrStale: a roster that is not newer than the applied one.
 	ErrStale = errors.New("stale")
 	// ErrClosed: the set is closed.
-	ErrClosed = errors.New("pool set closed")
+	ErrClosed error = closedError{}
 	// ErrTimeout: a deadline passed.
-	ErrTimeout = errors.New("deadline passed")
+	ErrTimeout = node.ErrTimeout
 	// ErrInternal: a fault of this library or of a Network.
-	ErrInternal = errors.New("internal error")
+	ErrInternal = node.ErrInternal
 )
+
+// closedError also ends waits inside a node as the closing of the node does.
+type closedError struct{}
+
+func (closedError) Error() string        { return "pool set closed" }
+func (closedError) Is(target error) bool { return target == node.ErrClosed }
 
 // Why a token fails.
 var (

@@ -11,6 +11,7 @@ const (
 	EventPeerRemoved       EventKind = "pool_peer_removed"
 	EventPeerMoved         EventKind = "pool_peer_moved"
 	EventPeerRefused       EventKind = "pool_peer_refused"
+	EventRouteRequested    EventKind = "pool_route_requested"
 	EventRoleChanged       EventKind = "role_changed"
 	EventWorldListChanged  EventKind = "world_list_changed" // List names it, Peers is its length
 	EventRendezvousApplied EventKind = "rendezvous_applied"
@@ -20,17 +21,52 @@ const (
 
 // Event is one change of the set; the fields that mean something depend on Kind.
 type Event struct {
-	Kind        EventKind `json:"type"`
-	Network     string    `json:"network,omitempty"`
-	Pool        string    `json:"pool,omitempty"`
-	Peer        string    `json:"peer,omitempty"`
-	Reason      string    `json:"reason,omitempty"`
-	List        string    `json:"list,omitempty"`
-	Role        int64     `json:"role,omitempty"`
-	Previous    int64     `json:"previous_role,omitempty"`
-	UpdateCount int64     `json:"update_count,omitempty"`
-	Peers       int       `json:"peers,omitempty"`
-	Skipped     int       `json:"skipped,omitempty"`
+	Kind        EventKind
+	Network     string
+	Pool        string
+	Peer        string
+	Reason      string
+	List        string
+	Direction   string
+	Address     string
+	Relayed     bool
+	Role        int64
+	Previous    int64
+	UpdateCount int64
+	Peers       int
+	Skipped     int
+}
+
+// Fields are those that the header documents for the kind.
+func (e Event) Fields() map[string]any {
+	fields := map[string]any{}
+	if e.Network != "" {
+		fields["network"] = e.Network
+	}
+	if e.Peer != "" {
+		fields["peer"] = e.Peer
+	}
+	switch e.Kind {
+	case EventPeerAdded, EventPeerMoved:
+		fields["pool"], fields["role"] = e.Pool, e.Role
+	case EventPeerLost, EventPeerReturned, EventPeerRemoved:
+		fields["pool"] = e.Pool
+	case EventPeerRefused:
+		fields["pool"], fields["reason"] = e.Pool, e.Reason
+	case EventRouteRequested:
+		fields["direction"], fields["address"], fields["relayed"], fields["role"] = e.Direction, e.Address, e.Relayed, e.Role
+	case EventDisconnectFailed:
+		fields["reason"] = e.Reason
+	case EventRoleChanged:
+		fields["role"], fields["previous_role"] = e.Role, e.Previous
+	case EventWorldListChanged:
+		fields["list"], fields["peers"] = e.List, e.Peers
+	case EventRendezvousApplied:
+		fields["update_count"], fields["peers"], fields["skipped"] = e.UpdateCount, e.Peers, e.Skipped
+	case EventRendezvousRefused:
+		fields["update_count"], fields["reason"] = e.UpdateCount, e.Reason
+	}
+	return fields
 }
 
 // emitLocked hands an event to the host's sink, in the order of the changes.

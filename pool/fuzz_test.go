@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"peerbus/node/envelope"
+
+	"peerbus/node"
 )
 
 func FuzzToken(f *testing.F) {
@@ -52,13 +54,13 @@ func FuzzRoster(f *testing.F) {
 	}
 	c := newWorld(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		roster, err := ParseRoster(data)
+		roster, err := node.ParseRoster(data)
 		if err != nil {
 			return
 		}
 		again, err := EncodeRoster(roster.Peers, roster.UpdateCount)
 		must(t, err)
-		reread, err := ParseRoster(again)
+		reread, err := node.ParseRoster(again)
 		must(t, err)
 		if len(reread.Peers) != len(roster.Peers) || reread.Skipped != 0 {
 			t.Fatalf("what was accepted is not what can be written: %+v and %+v", roster, reread)

@@ -32,6 +32,7 @@ type fakeNetwork struct {
 		hold         chan struct{} // Disconnect waits for it, if not nil
 		asked        func()        // runs while Peers is being answered, if not nil
 		address      string        // that Connect answers
+		spared       string        // a peer that the network needs
 	}
 }
 
@@ -82,6 +83,12 @@ func (n *fakeNetwork) failure() error {
 		return errBroken
 	}
 	return nil
+}
+
+func (n *fakeNetwork) Spares(id string) bool {
+	n.state.Lock()
+	defer n.state.Unlock()
+	return id == n.state.spared
 }
 
 func (n *fakeNetwork) ID() string { return n.id }

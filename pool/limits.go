@@ -23,13 +23,6 @@ const (
 	maxFailingPeers = 4096
 	// badTokenMemory is how long a refused token is refused without looking at it again.
 	badTokenMemory = time.Minute
-	// MaxRosterBytes bounds the JSON text of a roster or list.
-	MaxRosterBytes = 50 << 20
-	// MaxRosterPeers bounds the entries of one roster or list.
-	MaxRosterPeers = 65536
-	// MaxPeerAddresses bounds the addresses kept of one peer, maxAddressBytes the length of each.
-	MaxPeerAddresses = 64
-	maxAddressBytes  = 1024
 	// maxPeerIDBytes bounds what the host may use as a peer id.
 	maxPeerIDBytes = 128
 	// maxRefusals bounds the peers of one GetRefused; counters stay exact.

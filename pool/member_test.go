@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"peerbus/node"
 )
 
 func TestAddPlacesAPeerThatNeedNotBeConnected(t *testing.T) {
@@ -188,8 +190,8 @@ func TestSetAddressesInPeerInfoChangesPooledInfosOnly(t *testing.T) {
 	infos, err := c.PeerInfos()
 	must(t, err)
 	wantList(t, "addresses", infos[0].Addrs, "x", "y")
-	wantError(t, c.SetAddressesInPeerInfo("a", make([]string, MaxPeerAddresses+1)), ErrArgument)
-	wantError(t, c.SetAddressesInPeerInfo("a", []string{strings.Repeat("x", maxAddressBytes+1)}), ErrArgument)
+	wantError(t, c.SetAddressesInPeerInfo("a", make([]string, node.MaxPeerAddresses+1)), ErrArgument)
+	wantError(t, c.SetAddressesInPeerInfo("a", []string{strings.Repeat("x", node.MaxAddressBytes+1)}), ErrArgument)
 }
 
 func TestAnUnknownNetworkOrPolicyOrRuleIsRefused(t *testing.T) {

@@ -16,6 +16,8 @@ type Network interface {
 	// Connect dials the peer that the addresses name and answers its id and the address that won.
 	Connect(ctx context.Context, addresses []string) (id, address string, err error)
 	Disconnect(ctx context.Context, id string) error
+	// Spares tells whether a peer without a place keeps its connection, because the network itself needs it: relays and such.
+	Spares(id string) bool
 	// Reserve makes a reservation on the connected relay.
 	Reserve(ctx context.Context, id string) (expires time.Time, err error)
 	Send(ctx context.Context, channel string, payload []byte) error

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"peerbus/node"
 )
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -52,6 +54,16 @@ func (s *Set) PeerInfos(pools ...string) ([]PeerInfo, error) {
 	return answer, nil
 }
 
+// PeerInfo describes one pooled peer; ok is false for others.
+func (s *Set) PeerInfo(id string) (info PeerInfo, ok bool) {
+	s.state.RLock()
+	defer s.state.RUnlock()
+	if m := s.state.members[id]; m != nil {
+		return m.info.clone(), true
+	}
+	return PeerInfo{}, false
+}
+
 // Status is every pool with its peer ids.
 func (s *Set) Status() map[string][]string {
 	s.state.RLock()
@@ -70,24 +82,26 @@ func (s *Set) PeerIDs() []string {
 	return sortedKeys(s.state.members)
 }
 
-// PoolOf is the pool of a peer; ok is false for one that is in none.
-func (s *Set) PoolOf(id string) (name string, ok bool) {
+// PlaceOf is the pool of a peer and its network; ok is false for one that is in none.
+func (s *Set) PlaceOf(id string) (poolName, network string, ok bool) {
 	s.state.RLock()
 	defer s.state.RUnlock()
 	if m := s.state.members[id]; m != nil {
-		return m.pool.name, true
+		return m.pool.name, m.pool.network.name, true
 	}
-	return "", false
+	return "", "", false
+}
+
+// PoolOf is the pool of a peer; ok is false for one that is in none.
+func (s *Set) PoolOf(id string) (name string, ok bool) {
+	name, _, ok = s.PlaceOf(id)
+	return name, ok
 }
 
 // NetworkOf is the network of a pooled peer.
 func (s *Set) NetworkOf(id string) (name string, ok bool) {
-	s.state.RLock()
-	defer s.state.RUnlock()
-	if m := s.state.members[id]; m != nil {
-		return m.pool.network.name, true
-	}
-	return "", false
+	_, name, ok = s.PlaceOf(id)
+	return name, ok
 }
 
 // IsConnected tells whether the peer is in one of the named pools, in any without names. An unknown pool holds nobody.
@@ -132,7 +146,7 @@ func (s *Set) Pools() []PoolInfo {
 
 // SetAddressesInPeerInfo replaces the addresses in the info of a pooled peer; for others it does nothing.
 func (s *Set) SetAddressesInPeerInfo(id string, addrs []string) error {
-	if err := checkAddresses(addrs); err != nil {
+	if err := node.CheckAddresses(addrs); err != nil {
 		return err
 	}
 	s.state.Lock()

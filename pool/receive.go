@@ -3,6 +3,8 @@ package pool
 import (
 	"fmt"
 	"unicode/utf8"
+
+	"peerbus/node"
 )
 
 // Verdict is what the set says of a received message (POOL-38).
@@ -136,7 +138,7 @@ func (s *Set) judgeToken(m *member, sender string, piggyback []byte) Verdict {
 	if verified == nil || verified.raw != string(token) || !s.now().Before(verified.claims.Expires) {
 		var err error
 		if verified, err = s.verifier.verify(token, sender); err != nil {
-			return Verdict{Reason: reasonOfToken(err)}
+			return Verdict{Reason: ReasonOfToken(err)}
 		}
 		if m != nil {
 			m.verified.Store(verified)
@@ -152,8 +154,8 @@ func (s *Set) SetGuests(network string, ids []string) error {
 	if err != nil {
 		return err
 	}
-	if len(ids) > MaxRosterPeers {
-		return fmt.Errorf("%w: %d senders, at most %d are kept", ErrArgument, len(ids), MaxRosterPeers)
+	if len(ids) > node.MaxRosterPeers {
+		return fmt.Errorf("%w: %d senders, at most %d are kept", ErrArgument, len(ids), node.MaxRosterPeers)
 	}
 	next := make(map[string]struct{}, len(ids))
 	for _, id := range ids {

@@ -460,7 +460,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	repeat(func(int) { _ = s.SetWorldMastersList([]Entry{entry(masterA, 3)}) })
 	repeat(func(int) { _, _ = s.Update() })
 	repeat(func(n int) { _ = s.Move(agentA, AllPools[n%len(AllPools)]) })
-	repeat(func(n int) { s.Admits(NetworkWorld, agentA); _ = s.String(); s.FindByRoleMask(1, 1, true) })
+	repeat(func(n int) { s.Stranger(NetworkWorld, agentA); _ = s.String(); s.FindByRoleMask(1, 1, true) })
 	repeat(func(n int) { _ = s.SetRole(agentA, 2*int64(n)+1); _, _ = s.LastToken(agentA); s.LastChanges() })
 	group.Wait()
 	checkInvariants(t, s.Set)

@@ -59,24 +59,25 @@ func (s *Set) reportRefusalLocked(r Refusal) {
 	}
 }
 
-// Admits is the question of a connection gater, after the security handshake of an inbound connection: whether the peer may
-// enter at all. A network asks it for nobody that its own work needs: relays, bootstrap peers, peers that probe its
-// reachability. A refusal is counted and reported.
-func (s *Set) Admits(network, id string) bool {
+// Stranger is the question of a connection gater, after the security handshake of an inbound connection: whether the peer may
+// not enter at all. A network asks it for nobody that its own work needs: relays, bootstrap peers, peers that probe its
+// reachability.
+func (s *Set) Stranger(network, id string) bool {
 	n := s.byName.networks[network]
 	if n == nil {
-		return true
+		return false
 	}
 	s.state.RLock()
-	stranger := s.strangerLocked(n, id)
-	s.state.RUnlock()
-	if stranger {
-		s.counts.add(RefusedStranger, 1)
-		s.state.Lock()
-		s.reportRefusalLocked(Refusal{Network: n.name, Peer: id, Reason: RefusedStranger})
-		s.state.Unlock()
-	}
-	return !stranger
+	defer s.state.RUnlock()
+	return s.strangerLocked(n, id)
+}
+
+// StrangerRefused counts and reports a stranger that a network turned away at the door.
+func (s *Set) StrangerRefused(network, id string) {
+	s.counts.add(RefusedStranger, 1)
+	s.state.Lock()
+	defer s.state.Unlock()
+	s.reportRefusalLocked(Refusal{Network: network, Peer: id, Reason: RefusedStranger})
 }
 
 // job is one peer to disconnect.
@@ -155,7 +156,7 @@ func (d *disconnector) run(j job) {
 			}
 		}
 	}()
-	if !d.set.stillRefused(j) {
+	if !d.set.stillRefused(j) || j.network.network.Spares(j.id) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, disconnectTimeout)

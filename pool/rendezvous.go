@@ -1,6 +1,10 @@
 package pool
 
-import "fmt"
+import (
+	"fmt"
+
+	"peerbus/node"
+)
 
 // noRosterTag is the update count before the first roster; those of rosters are not negative.
 const noRosterTag = int64(-1)
@@ -50,8 +54,8 @@ func (c *NodeConn) ApplyRoster(r Snapshot) error {
 		return err
 	}
 	r.Peers = append([]Entry{}, r.Peers...)
-	r.dropBad()
-	agents, masters, skipped := r.divide()
+	r.DropBad()
+	agents, masters, skipped := divide(&r)
 	c.state.Lock()
 	defer c.state.Unlock()
 	if err := c.allowedLocked(&r); err != nil { // again: another roster may have come first
@@ -78,7 +82,7 @@ func (c *NodeConn) checkAllowed(r *Snapshot) error {
 func (c *NodeConn) allowedLocked(r *Snapshot) error {
 	_, master := c.state.allow[allowMasters][r.Author]
 	switch {
-	case len(r.Peers) > MaxRosterPeers || r.Author == "" || (r.Author != r.Owner && !master),
+	case len(r.Peers) > node.MaxRosterPeers || r.Author == "" || (r.Author != r.Owner && !master),
 		c.world.node != "" && r.Owner != c.world.node:
 		return c.refuseRosterLocked(r, ReasonRendezvousRefused,
 			fmt.Errorf("%w: roster %d of %.128q; the owner of the topic is %.128q", ErrRefused, r.UpdateCount, r.Author, r.Owner))
@@ -97,7 +101,7 @@ func (c *NodeConn) refuseRosterLocked(r *Snapshot, reason string, err error) err
 
 // divide sorts the entries into agents and masters. Those without addresses are passed over; those of another role are
 // counted, with what was left out before.
-func (r *Snapshot) divide() (agents, masters []Entry, skipped int) {
+func divide(r *Snapshot) (agents, masters []Entry, skipped int) {
 	skipped = r.Skipped
 	for _, e := range r.Peers {
 		switch {

@@ -3,6 +3,8 @@ package pool
 import (
 	"fmt"
 	"slices"
+
+	"peerbus/node"
 )
 
 // Rule routes peers to a pool. It fits a connection on the pool's network when every condition that it states holds.
@@ -132,8 +134,8 @@ func (s *Set) SetAllowed(name string, ids []string) error {
 		}
 		next[id] = struct{}{}
 	}
-	if len(next) > MaxRosterPeers {
-		return fmt.Errorf("%w: %d peers in allow set %s, at most %d are kept", ErrArgument, len(next), name, MaxRosterPeers)
+	if len(next) > node.MaxRosterPeers {
+		return fmt.Errorf("%w: %d peers in allow set %s, at most %d are kept", ErrArgument, len(next), name, node.MaxRosterPeers)
 	}
 	s.state.Lock()
 	defer s.state.Unlock()

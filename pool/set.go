@@ -265,6 +265,9 @@ func (s *Set) Network(name string) (Network, error) {
 	return n.network, nil
 }
 
+// Policy is how received messages are judged, "" for not at all.
+func (s *Set) Policy() Policy { return s.policy }
+
 // SetToken replaces the token of later messages; "" is none. On error the old one stays.
 func (s *Set) SetToken(token string) error {
 	if err := checkOwnToken(token); err != nil {

@@ -112,8 +112,8 @@ func (v *Verifier) check(token, peerID string) (*verifiedToken, error) {
 	return &verifiedToken{raw: token, claims: claims}, nil
 }
 
-// reasonOfToken is the reason of GEN-02 for an error of Verify.
-func reasonOfToken(err error) string {
+// ReasonOfToken is the reason of GEN-02 for an error of Verify.
+func ReasonOfToken(err error) string {
 	for _, line := range []struct {
 		err    error
 		reason string
@@ -130,10 +130,15 @@ func reasonOfToken(err error) string {
 
 // VerifyToken verifies a token for a peer with the set's key. Without a key the answer is ErrNoPolicy.
 func (s *Set) VerifyToken(token, peerID string) (Claims, error) {
+	return s.VerifyTokenMatching(token, peerID, Match{})
+}
+
+// VerifyTokenMatching is VerifyToken, and also compares claims.
+func (s *Set) VerifyTokenMatching(token, peerID string, match Match) (Claims, error) {
 	if s.verifier == nil {
 		return Claims{}, fmt.Errorf("%w: the set has no public key", ErrNoPolicy)
 	}
-	return s.verifier.Verify(token, peerID)
+	return s.verifier.VerifyMatching(token, peerID, match)
 }
 
 // LastToken is the raw token that the pooled peer's last message carried; ok is false when there is none.

@@ -2,6 +2,8 @@ package pool
 
 import (
 	"testing"
+
+	"peerbus/node"
 )
 
 func TestConnectionsArePlacedWhenTheyHappen(t *testing.T) {
@@ -311,7 +313,7 @@ func TestAllowSetsOfTheHostRoute(t *testing.T) {
 	}
 	wantError(t, s.SetAllowed("foes", nil), ErrNotFound)
 	wantError(t, s.SetAllowed("friends", []string{""}), ErrNotFound)
-	wantError(t, s.SetAllowed("friends", manyIDs(MaxRosterPeers+1)), ErrArgument)
+	wantError(t, s.SetAllowed("friends", manyIDs(node.MaxRosterPeers+1)), ErrArgument)
 	must(t, s.SetAllowed("friends", nil))
 	wantList(t, "disconnected", n.disconnects(), "a", "b")
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"peerbus/node"
 )
 
 // worldState is guarded by the lock of the set.
@@ -178,15 +180,15 @@ func (c *NodeConn) addToList(kind listKind, id string, addrs []string, role int6
 	if err := kind.checkRole(id, role); err != nil {
 		return err
 	}
-	if err := entry.check(); err != nil {
+	if err := checkEntry(&entry); err != nil {
 		return err
 	}
 	c.state.Lock()
 	defer c.state.Unlock()
 	listed := c.state.allow[kind.allow]
 	_, known := listed[id]
-	if !known && len(listed) >= MaxRosterPeers {
-		return fmt.Errorf("%w: the world %s list holds %d peers, at most %d are kept", ErrArgument, kind.noun, len(listed), MaxRosterPeers)
+	if !known && len(listed) >= node.MaxRosterPeers {
+		return fmt.Errorf("%w: the world %s list holds %d peers, at most %d are kept", ErrArgument, kind.noun, len(listed), node.MaxRosterPeers)
 	}
 	previous := c.state.roles.of(id)
 	listed[id] = struct{}{}
@@ -253,11 +255,11 @@ func (c *NodeConn) Remove(ctx context.Context, id string) (bool, error) {
 	return removed, err
 }
 
-// RemoveAllWorldAgents removes every pooled peer of the world network, with roles and addresses.
-func (c *NodeConn) RemoveAllWorldAgents(ctx context.Context) error {
+// RemoveAllWorldAgents removes every pooled peer of the world network, with roles and addresses, and answers how many.
+func (c *NodeConn) RemoveAllWorldAgents(ctx context.Context) (int, error) {
 	infos, err := c.PeerInfos(WorldPools...)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	ids := make([]string, len(infos))
 	for i, info := range infos {
@@ -273,7 +275,7 @@ func (c *NodeConn) RemoveAllWorldAgents(ctx context.Context) error {
 		c.roleChangedLocked(id, previous)
 		c.emitRoleLocked(id, previous)
 	}
-	return err
+	return len(ids), err
 }
 
 // Subscribe is Set.Subscribe with the world network as the default.

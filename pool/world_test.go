@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"peerbus/node"
 )
 
 var (
@@ -54,15 +56,16 @@ func TestAgentsGoBeforeTheWorldNodeAndThatBeforeMasters(t *testing.T) {
 
 func TestAStrangerNeverTakesAPlaceInTheWorld(t *testing.T) {
 	c := newWorld(t)
-	if c.Admits(NetworkWorld, unknown) {
+	if !c.Stranger(NetworkWorld, unknown) {
 		t.Fatal("the gater admits a stranger")
 	}
+	c.StrangerRefused(NetworkWorld, unknown)
 	for _, id := range []string{agentA, masterB, worldNode, inspector} {
-		if !c.Admits(NetworkWorld, id) {
+		if c.Stranger(NetworkWorld, id) {
 			t.Fatalf("the gater refuses %s", id)
 		}
 	}
-	if !c.Admits(NetworkPublic, unknown) {
+	if c.Stranger(NetworkPublic, unknown) {
 		t.Fatal("the public network has no strangers")
 	}
 	c.private.connect(t, unknown, Inbound)
@@ -77,13 +80,25 @@ func TestAStrangerNeverTakesAPlaceInTheWorld(t *testing.T) {
 	}
 }
 
+func TestAStrangerThatTheNetworkNeedsKeepsItsConnectionAndNoPlace(t *testing.T) {
+	c := newNodeConn(t, func(o *NodeConnOptions) { o.Common.Policy = PolicyNone })
+	c.private.state.spared = unknown
+	c.private.connect(t, unknown, Inbound)
+	c.private.connect(t, "another stranger", Inbound)
+	wantList(t, "disconnected", c.private.disconnects(), "another stranger")
+	wantPool(t, c.Set, unknown, "")
+	if v := c.Check(NetworkWorld, unknown, "", wrap(unknown, "misc", "", "", time.Now(), Content{})); v.Reason != ReasonNotMember {
+		t.Fatalf("its message: %+v", v)
+	}
+}
+
 func TestAFloodOfStrangersIsCountedAndRaisesOneEvent(t *testing.T) {
 	c := newWorld(t)
 	for range 1000 {
-		c.Admits(NetworkWorld, unknown)
+		c.StrangerRefused(NetworkWorld, unknown)
 	}
 	for n := range 2 * maxRefusals {
-		c.Admits(NetworkWorld, "stranger "+strconv.Itoa(n))
+		c.StrangerRefused(NetworkWorld, "stranger "+strconv.Itoa(n))
 	}
 	if got, want := c.Counts()[RefusedStranger], uint64(1000+2*maxRefusals); got != want {
 		t.Fatalf("%d counted, want %d", got, want)
@@ -120,7 +135,7 @@ func TestWhoLeavesAListIsAStranger(t *testing.T) {
 	changes := c.update(t)
 	wantList(t, "agents removed", changes.Removed[InWorldAgents], agentA)
 	wantList(t, "world node removed", changes.Removed[OutWorldNode], worldNode)
-	if c.WorldPeerID() != "" || c.Admits(NetworkWorld, worldNode) {
+	if c.WorldPeerID() != "" || !c.Stranger(NetworkWorld, worldNode) {
 		t.Fatal("the former world node is a stranger")
 	}
 }
@@ -172,10 +187,10 @@ func TestABadListLeavesEverythingAsItWas(t *testing.T) {
 		"public role":         {entry(agentA, 0)},
 		"role outside worlds": {entry(agentA, 2)},
 		"negative role":       {entry(agentA, -1)},
-		"too many addresses":  {entry(agentA, 1, make([]string, MaxPeerAddresses+1)...)},
-		"endless address":     {entry(agentA, 1, strings.Repeat("x", maxAddressBytes+1))},
+		"too many addresses":  {entry(agentA, 1, make([]string, node.MaxPeerAddresses+1)...)},
+		"endless address":     {entry(agentA, 1, strings.Repeat("x", node.MaxAddressBytes+1))},
 		"bad one at the end":  {entry(unknown, 1, "x"), entry(masterA, 0)},
-		"too many":            make([]Entry, MaxRosterPeers+1),
+		"too many":            make([]Entry, node.MaxRosterPeers+1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantError(t, before.SetWorldAgentsList(list), ErrArgument)
@@ -299,7 +314,9 @@ func TestRemoveAllWorldAgentsEmptiesTheWorld(t *testing.T) {
 		c.private.connect(t, id, Inbound)
 	}
 	c.public.connect(t, "p", Inbound)
-	must(t, c.RemoveAllWorldAgents(t.Context()))
+	if count, err := c.RemoveAllWorldAgents(t.Context()); count == 0 || err != nil {
+		t.Fatalf("%d removed, error %v", count, err)
+	}
 	wantList(t, "pooled", c.PeerIDs(), "p")
 	wantList(t, "disconnected", c.private.disconnects(), sorted(agentA, masterA, worldNode)...)
 	if c.Role(agentA) != 0 || c.Role(masterA) != 0 || c.Role(agentB) != 5 {
@@ -386,7 +403,7 @@ func TestRostersInJSON(t *testing.T) {
 	if string(text) != want {
 		t.Fatalf("got  %s\nwant %s", text, want)
 	}
-	roster, err := ParseRoster(text)
+	roster, err := node.ParseRoster(text)
 	must(t, err)
 	if roster.UpdateCount != 9 || len(roster.Peers) != 2 || roster.Skipped != 0 || roster.Peers[1].Addrs != nil {
 		t.Fatalf("%+v", roster)
@@ -407,13 +424,13 @@ func TestMalformedRostersAreRefused(t *testing.T) {
 	for _, text := range []string{
 		"", "null", "[]", "{}", `{"peers":[]}`, `{"update_count":1}`, `{"peers":[],"update_count":-1}`,
 		`{"peers":{},"update_count":1}`, `{"peers":[],"update_count":1.5}`, `{"peers":[],"update_count":1e40}`,
-		`{"peers":[` + strings.Repeat("0,", MaxRosterPeers) + `0],"update_count":1}`,
+		`{"peers":[` + strings.Repeat("0,", node.MaxRosterPeers) + `0],"update_count":1}`,
 	} {
-		if _, err := ParseRoster([]byte(text)); !errors.Is(err, ErrArgument) {
+		if _, err := node.ParseRoster([]byte(text)); !errors.Is(err, ErrArgument) {
 			t.Errorf("%.60s: got error %v", text, err)
 		}
 	}
-	roster, err := ParseRoster([]byte(`{"peers":[1,{"id":"x"},{"id":"` + agentA + `","misc":"1"},{"id":"` + agentA + `","misc":1}],"update_count":1}`))
+	roster, err := node.ParseRoster([]byte(`{"peers":[1,{"id":"x"},{"id":"` + agentA + `","misc":"1"},{"id":"` + agentA + `","misc":1}],"update_count":1}`))
 	must(t, err)
 	if roster.Skipped != 3 || len(roster.Peers) != 1 {
 		t.Fatalf("%+v", roster)
@@ -493,7 +510,7 @@ func TestInspectorAndWorldNodeAreReadable(t *testing.T) {
 		t.Fatal("both are set")
 	}
 	must(t, c.SetInspector(""))
-	if c.Inspector() != "" || c.Admits(NetworkWorld, inspector) {
+	if c.Inspector() != "" || !c.Stranger(NetworkWorld, inspector) {
 		t.Fatal("the former inspector is a stranger")
 	}
 	wantError(t, c.SetWorld(strings.Repeat("x", maxPeerIDBytes+1)), ErrArgument)

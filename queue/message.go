@@ -7,8 +7,17 @@ import "errors"
 type Message struct {
 	From, Channel, Protocol string
 	Data                    []byte
+	Verdict                 Verdict
 	// Gap is set on hand-over: messages lost on this channel right before this one.
 	Gap uint64
+}
+
+// Verdict is what whoever put the message knows of its sender. The queue only carries it.
+type Verdict struct {
+	NodeID              string // "" unless Verified
+	Verified, Inspector bool
+	Judged              bool // somebody has judged the message
+	Pending             bool // the sender is not decided about: ask again at the hand-over
 }
 
 // Reason says why a message was lost, in the words of SPEC GEN-02.
