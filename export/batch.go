@@ -33,7 +33,10 @@ func measureBatch(messages []queue.Message) batchLayout {
 	for k := range messages {
 		m := &messages[k]
 		// Runs of one channel share their texts; comparing with the message before saves most look-ups.
-		if k == 0 || m.From != last.From || m.Channel != last.Channel || m.Protocol != last.Protocol {
+		if k == 0 || !sameTexts(m, &last) {
+			if m.Verdict.Verified {
+				l.addText(m.Verdict.NodeID)
+			}
 			l.addText(m.From)
 			l.addText(m.Channel)
 			l.addText(m.Protocol)
@@ -106,18 +109,33 @@ func (w *batchWriter) text(text string) *C.char {
 func (w *batchWriter) writeMessages(table []C.peerbus_message) {
 	for k := range w.layout.messages {
 		m, entry := &w.layout.messages[k], &table[k]
-		*entry = C.peerbus_message{size: C.uint64_t(len(m.Data)), gap: C.uint64_t(m.Gap)}
+		*entry = C.peerbus_message{size: C.uint64_t(len(m.Data)), gap: C.uint64_t(m.Gap), flags: flagsOf(m.Verdict)}
 		if before := k - 1; before >= 0 && sameTexts(m, &w.layout.messages[before]) {
 			entry.from, entry.channel, entry.protocol = table[before].from, table[before].channel, table[before].protocol
+			entry.node_id = table[before].node_id
 		} else {
 			entry.from, entry.channel, entry.protocol = w.text(m.From), w.text(m.Channel), w.text(m.Protocol)
+			if m.Verdict.Verified {
+				entry.node_id = w.text(m.Verdict.NodeID)
+			}
 		}
 		entry.data = (*C.uint8_t)(w.payload(m.Data))
 	}
 }
 
 func sameTexts(a, b *queue.Message) bool {
-	return a.Channel == b.Channel && a.From == b.From && a.Protocol == b.Protocol
+	return a.Channel == b.Channel && a.From == b.From && a.Protocol == b.Protocol &&
+		a.Verdict.Verified == b.Verdict.Verified && a.Verdict.NodeID == b.Verdict.NodeID
+}
+
+func flagsOf(v queue.Verdict) (flags C.uint64_t) {
+	if v.Verified {
+		flags |= C.PEERBUS_VERIFIED
+		if v.Inspector {
+			flags |= C.PEERBUS_INSPECTOR
+		}
+	}
+	return flags
 }
 
 // payload places a payload and answers its address. That of an empty one at the very end of the block is the block's.

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"peerbus/node"
+	"peerbus/pool"
 	"peerbus/queue"
 )
 
@@ -32,6 +33,13 @@ var codes = []struct {
 	{errInUse, C.PEERBUS_IN_USE},
 	{errLimit, C.PEERBUS_LIMIT},
 	{errNoMemory, C.PEERBUS_NO_MEMORY},
+	{node.ErrGuarded, C.PEERBUS_IN_USE},
+	{pool.ErrNoPolicy, C.PEERBUS_INVALID_CONFIG},
+	{pool.ErrKey, C.PEERBUS_INVALID_ARGUMENT},
+	{pool.ErrFull, C.PEERBUS_REFUSED},
+	{pool.ErrOtherPool, C.PEERBUS_REFUSED},
+	{pool.ErrStale, C.PEERBUS_REFUSED},
+	{pool.ErrNotPooled, C.PEERBUS_NOT_FOUND},
 	{node.ErrInternal, C.PEERBUS_INTERNAL},
 	{node.ErrIdentity, C.PEERBUS_IDENTITY},
 	{node.ErrConfig, C.PEERBUS_INVALID_CONFIG},

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"peerbus/node"
+	"peerbus/pool"
 	"peerbus/queue"
 )
 
@@ -20,6 +21,14 @@ func TestEveryFailureHasItsCode(t *testing.T) {
 		{errInUse, "IN_USE"},
 		{errLimit, "LIMIT"},
 		{errNoMemory, "NO_MEMORY"},
+		{node.ErrGuarded, "IN_USE"},
+		{pool.ErrNoPolicy, "INVALID_CONFIG"},
+		{pool.ErrKey, "INVALID_ARGUMENT"},
+		{pool.ErrFull, "REFUSED"},
+		{pool.ErrOtherPool, "REFUSED"},
+		{pool.ErrStale, "REFUSED"},
+		{pool.ErrNotPooled, "NOT_FOUND"},
+		{pool.ErrClosed, "CLOSED"},
 		{node.ErrInternal, "INTERNAL"},
 		{node.ErrIdentity, "IDENTITY"},
 		{node.ErrConfig, "INVALID_CONFIG"},

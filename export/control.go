@@ -244,11 +244,11 @@ func go_GetTopicPeers(number C.int) *C.char {
 //export go_GetRendezvousPeers
 func go_GetRendezvousPeers(number C.int) *C.char {
 	return onNode("GetRendezvousPeers", number, func(i *instance) (any, error) {
-		roster, ok := i.node.Rendezvous()
+		newest, ok := i.node.Rendezvous()
 		if !ok {
 			return empty{}, nil
 		}
-		return roster, nil
+		return newest.Roster(), nil
 	})
 }
 

@@ -107,13 +107,20 @@ func (i *instance) receiveCall(channel *C.char, channelLength C.size_t, timeoutM
 	if err != nil {
 		return "", nil, err
 	}
-	name := ""
-	if channel != nil {
-		if name, err = textArgument("channel", channel, channelLength); err == nil {
-			err = node.CheckChannel(name)
-		}
-	}
+	name, err := channelOrAll(channel, channelLength)
 	return name, newCallContext(i.node.Context(), timeout), err
+}
+
+// channelOrAll is "", every channel, for NULL.
+func channelOrAll(channel *C.char, channelLength C.size_t) (string, error) {
+	if channel == nil {
+		return "", nil
+	}
+	name, err := textArgument("channel", channel, channelLength)
+	if err != nil {
+		return "", err
+	}
+	return name, node.CheckChannel(name)
 }
 
 // endOfReceive is the answer of a receive or wait that found nothing: 0 when only its deadline passed.
@@ -145,6 +152,20 @@ func go_peerbus_wait(number C.int, channel *C.char, channelLength C.size_t, time
 	return 1
 }
 
+// take waits until it has messages that a pool set, if there is one, lets through.
+func (i *instance) take(call *callContext, list []queue.Message, channel string, most int, maxBytes int64) ([]queue.Message, error) {
+	for {
+		taken, err := i.node.Queue().ReceiveAppend(call, list, channel, most, maxBytes)
+		if err != nil {
+			return taken, err
+		}
+		if taken = i.node.Settle(taken); len(taken) > 0 {
+			return taken, nil
+		}
+		list = taken
+	}
+}
+
 func (i *instance) receive(call *callContext, channel string, most int, maxBytes int64, out **C.peerbus_batch, problem *C.char) C.int {
 	list := scratch.Get().(*[]queue.Message)
 	defer func() {
@@ -152,7 +173,7 @@ func (i *instance) receive(call *callContext, channel string, most int, maxBytes
 		*list = (*list)[:0]
 		scratch.Put(list)
 	}()
-	taken, err := i.node.Queue().ReceiveAppend(call, *list, channel, most, maxBytes)
+	taken, err := i.take(call, *list, channel, most, maxBytes)
 	*list = taken
 	if err != nil {
 		return i.endOfReceive(err, problem)

@@ -27,7 +27,7 @@ const (
 
 // popMessages answers the oldest message of each channel, in the form that the node is configured for (P2P-17).
 func popMessages(i *instance) *C.char {
-	messages := i.node.Queue().TakeOldestOfEach(nil, maxPopBytes)
+	messages := i.node.Settle(i.node.Queue().TakeOldestOfEach(nil, maxPopBytes))
 	if len(messages) == 0 {
 		return reply(empty{}, nil)
 	}

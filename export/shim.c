@@ -167,6 +167,118 @@ int peerbus_set_policy(int instance, const char *channel, int policy)
 
 int peerbus_wake_descriptor(int instance, int what) { DATA(go_peerbus_wake_descriptor(instance, what, problem)); }
 
+/* ---- Pools */
+
+char *CreatePools(const char *configJSON) { CONTROL(go_CreatePools(TEXT(configJSON))); }
+char *ClosePools(int pools) { CONTROL(go_ClosePools(pools)); }
+
+char *PoolsConnect(int pools, const char *network, const char *addrsJSON, int timeoutMs)
+{
+    CONTROL(go_PoolsConnect(pools, TEXT(network), TEXT(addrsJSON), timeoutMs));
+}
+
+char *PoolsDisconnect(int pools, const char *network, const char *peerID, int timeoutMs)
+{
+    CONTROL(go_PoolsDisconnect(pools, TEXT(network), TEXT(peerID), timeoutMs));
+}
+
+char *PoolsReserve(int pools, const char *network, const char *peerID, int timeoutMs)
+{
+    CONTROL(go_PoolsReserve(pools, TEXT(network), TEXT(peerID), timeoutMs));
+}
+
+char *PoolsUpdate(int pools) { CONTROL(go_PoolsUpdate(pools)); }
+
+char *PoolsAdd(int pools, const char *pool, const char *infoJSON)
+{
+    CONTROL(go_PoolsAdd(pools, TEXT(pool), TEXT(infoJSON)));
+}
+
+char *PoolsMove(int pools, const char *pool, const char *peerID)
+{
+    CONTROL(go_PoolsMove(pools, TEXT(pool), TEXT(peerID)));
+}
+
+char *PoolsRemove(int pools, const char *peerID, int timeoutMs)
+{
+    CONTROL(go_PoolsRemove(pools, TEXT(peerID), timeoutMs));
+}
+
+char *PoolsRemoveAllWorldAgents(int pools, int timeoutMs) { CONTROL(go_PoolsRemoveAllWorldAgents(pools, timeoutMs)); }
+
+char *PoolsRoute(int pools, const char *network, const char *routesJSON)
+{
+    CONTROL(go_PoolsRoute(pools, TEXT(network), TEXT(routesJSON)));
+}
+
+char *PoolsSet(int pools, const char *setting, const char *valueJSON)
+{
+    CONTROL(go_PoolsSet(pools, TEXT(setting), TEXT(valueJSON)));
+}
+
+char *PoolsSetWorldList(int pools, const char *list, const void *data, size_t size)
+{
+    CONTROL(go_PoolsSetWorldList(pools, TEXT(list), (void *)data, size));
+}
+
+char *PoolsAddToWorldList(int pools, const char *list, const char *entryJSON)
+{
+    CONTROL(go_PoolsAddToWorldList(pools, TEXT(list), TEXT(entryJSON)));
+}
+
+char *PoolsApplyRendezvous(int pools) { CONTROL(go_PoolsApplyRendezvous(pools)); }
+
+char *PoolsQuery(int pools, const char *query, const char *argumentsJSON)
+{
+    CONTROL(go_PoolsQuery(pools, TEXT(query), TEXT(argumentsJSON)));
+}
+
+char *PoolsSubscribe(int pools, const char *peerID, const char *channel, const char *network)
+{
+    CONTROL(go_PoolsSubscribe(pools, TEXT(peerID), TEXT(channel), TEXT(network)));
+}
+
+char *PoolsUnsubscribe(int pools, const char *peerID, const char *channel, const char *network)
+{
+    CONTROL(go_PoolsUnsubscribe(pools, TEXT(peerID), TEXT(channel), TEXT(network)));
+}
+
+int peerbus_pools_send(int pools, const char *peer_id, const char *trail, const char *content_type, int content_field,
+                       const void *data, size_t size, const char *network, int timeout_ms)
+{
+    DATA(go_peerbus_pools_send(pools, TEXT(peer_id), TEXT(trail), TEXT(content_type), content_field, (void *)data, size,
+                               TEXT(network), timeout_ms, problem));
+}
+
+int peerbus_pools_publish(int pools, const char *peer_id, const char *channel, const char *content_type, int content_field,
+                          const void *data, size_t size, int timeout_ms)
+{
+    DATA(go_peerbus_pools_publish(pools, TEXT(peer_id), TEXT(channel), TEXT(content_type), content_field, (void *)data,
+                                  size, timeout_ms, problem));
+}
+
+int peerbus_pools_receive(int pools, const char *network, const char *channel, int max_messages, size_t max_bytes,
+                          int timeout_ms, peerbus_batch **out)
+{
+    if (out)
+        *out = NULL;
+    DATA(go_peerbus_pools_receive(pools, TEXT(network), TEXT(channel), max_messages, max_bytes, timeout_ms, out, problem));
+}
+
+/* ---- Tokens */
+
+char *GenerateTokenKey(const char *algorithm) { CONTROL(go_GenerateTokenKey(TEXT(algorithm))); }
+
+char *IssueToken(const char *privateKey, const char *requestJSON)
+{
+    CONTROL(go_IssueToken(TEXT(privateKey), TEXT(requestJSON)));
+}
+
+char *VerifyToken(const char *publicKey, const char *token, const char *peerID, const char *matchJSON)
+{
+    CONTROL(go_VerifyToken(TEXT(publicKey), TEXT(token), TEXT(peerID), TEXT(matchJSON)));
+}
+
 /* ---- Errors */
 
 const char *peerbus_code_name(int code)

@@ -489,8 +489,9 @@ char *PoolsRoute(int pools, const char *network, const char *routesJSON);
  *   "role"               {"peer","role"}; a role is 0, or positive with bit 0. Known or not, connected or not
  *   "addresses"          {"peer","addrs":[..]}: known for 24 h, connected or not; at most 64 of 1024 bytes
  *   "info_addresses"     {"peer","addrs":[..]}: those in the peer info; nothing for a peer in no pool
- *   "allowed"            {"name","peers":[..]}: an allow set that a rule names; NOT_FOUND
- *   "guests"             {"network","peers":[..]}: senders whose messages are taken without a place
+ *   "allowed"            {"name","peers":[..]}: an allow set that a rule names; NOT_FOUND.
+ *   "guests"             {"network","peers":[..]}: senders whose messages are taken without a place. Both are UNSUPPORTED with
+ *                        the preset, which fills its allow sets itself and hears the agents and masters of its world
  * and of the preset, UNSUPPORTED elsewhere:
  *   "world", "inspector" "peer id" or null; the former one is a stranger from then on, unless a list has it
  *   "rendezvous_tag"     null: the next snapshot counts, whatever its update_count
@@ -517,6 +518,7 @@ char *PoolsApplyRendezvous(int pools);
  *   "pools"                  {}                           [{"name","network","capacity","peers"}], in declared order
  *   "text"                   {}                           the pools as one text, for people
  *   "peers"                  {"pools":[..]}               peer infos, by pool and id; without "pools" of all
+ *   "peer"                   {"peer"}                     peer info; Empty: in no pool
  *   "peer_ids"               {}                           ids of all pooled peers
  *   "pool_of"                {"peer"}                     {"pool","network"}; Empty: in none
  *   "is_connected"           {"peer","pools":[..]}        bool: in one of them, without "pools" in any
@@ -577,7 +579,7 @@ char *IssueToken(const char *privateKey, const char *requestJSON);
 
 /* Verifies a token with a public key (PEM or JWK) for a peer. matchJSON: claims that must be equal, "node_id","ip","hostname",
  * "port", each optional; "{}" for none. Answer: {"valid":true,"claims":{"node_id","cv_hash","code_hash","ip","hostname","port",
- * "p2p_peers":[..],"exp":"RFC 3339"}}, or {"valid":false,"reason":"no_token"|"bad_token"|"expired_token"|"token_peer_mismatch",
+ * "p2p_peers":[..],"exp":"RFC 3339"}} with the claims that it has, or {"valid":false,"reason":"no_token"|"bad_token"|"expired_token"|"token_peer_mismatch",
  * "problem":text}. INVALID_ARGUMENT: the key cannot be used, malformed matchJSON. */
 char *VerifyToken(const char *publicKey, const char *token, const char *peerID, const char *matchJSON);
 

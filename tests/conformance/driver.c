@@ -14,12 +14,22 @@
 
 enum { CHILD_SECONDS = 8, JOIN_SECONDS = 20, ASLEEP_SECONDS = 20, ASLEEP_IN_A_ROW = 20, NESTED_LISTS = 100000 };
 
-char live_id[ID_BYTES], peer_id[ID_BYTES], spare_id[ID_BYTES];
+char live_id[ID_BYTES], world_id[ID_BYTES], peer_id[ID_BYTES], spare_id[ID_BYTES];
 char live_config[TEXT_BYTES], spare_config[TEXT_BYTES], waiting_config[TEXT_BYTES], peer_addresses[TEXT_BYTES];
 char direct[TEXT_BYTES], topic[TEXT_BYTES], spare_direct[TEXT_BYTES], text_of_256[257];
 char *exact_text, *huge_text, *nested_lists, *big;
 int read_only;
 const char absent_peer[] = "12D3KooWAHoEkEqnKzM5PXFygh2movVBCSX3k8tDsT2cneU68Gyt";
+
+int live_pools, closed_pools, spare_pools;
+const char spare_pools_config[] =
+    "{\"max_connections\":10,\"policy\":\"none\",\"networks\":[{\"name\":\"n\",\"instance\":4}],"
+    "\"pools\":[{\"name\":\"p\",\"network\":\"n\",\"capacity\":1}],\"rules\":[{\"pool\":\"p\"}]}";
+const char somebody[] = "{\"id\":\"somebody\"}";
+const char absent_info[] = "{\"id\":\"12D3KooWAHoEkEqnKzM5PXFygh2movVBCSX3k8tDsT2cneU68Gyt\",\"misc\":3}";
+const char private_key[] =
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIMzr9BDTe9jiqId4+kO23SeKxYp2nhxl4voQwYOxq1if\n-----END PRIVATE KEY-----\n";
+const char public_key[] = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"JrQLj5P_89iXES9-vFgrIy29clF9CC_oPPsw3c5D0bs\"}";
 
 static const char *directory;
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
@@ -120,6 +130,32 @@ static void prepare_texts(void) {
     snprintf(topic, sizeof topic, "%s::ps:news", absent_peer);
 }
 
+static int start_pools(const char *config) {
+    int number = 0;
+    char *answer = CreatePools(config);
+    char *found = answer == NULL ? NULL : strstr(answer, "\"pools\":");
+    if (found == NULL || sscanf(found, "\"pools\":%d", &number) != 1) die(answer == NULL ? "CreatePools" : answer);
+    FreeString(answer);
+    return number;
+}
+
+static void prepare_pools(void) {
+    char config[TEXT_BYTES], id[ID_BYTES], channel[TEXT_BYTES];
+    configure(config, "public", "");
+    start(PUBLIC, config, id, NULL);
+    configure(config, "world", "");
+    start(WORLD, config, world_id, NULL);
+    snprintf(config, sizeof config, "{\"preset\":\"node_conn\",\"max_connections\":100,\"policy\":\"none\",\"public\":%d,\"world\":%d}",
+             PUBLIC, WORLD);
+    closed_pools = start_pools(config);
+    must(ClosePools(closed_pools), "ClosePools");
+    live_pools = start_pools(config);
+    snprintf(config, sizeof config, "\"%s\"", peer_id);
+    must(PoolsSet(live_pools, "world", config), "PoolsSet");
+    snprintf(channel, sizeof channel, "%s::dm:%s-misc", world_id, peer_id);
+    if (peerbus_set_policy(PEER, channel, PEERBUS_DROP_OLDEST) != 0) die("peerbus_set_policy failed");
+}
+
 static void prepare_nodes(void) {
     char config[TEXT_BYTES], id[ID_BYTES];
     InitializeLibrary(MAX_INSTANCES, 0, 0, 0, NULL);
@@ -133,6 +169,7 @@ static void prepare_nodes(void) {
     snprintf(direct, sizeof direct, "%s::dm:%s-x", live_id, peer_id);
     snprintf(topic, sizeof topic, "%s::ps:news", live_id);
     if (peerbus_set_policy(PEER, direct, PEERBUS_DROP_OLDEST) != 0) die("peerbus_set_policy failed");
+    prepare_pools();
 }
 
 void start_spare(void) { start(SPARE, spare_config, spare_id, NULL); }
@@ -143,7 +180,16 @@ void start_connected_spare(void) {
     snprintf(spare_direct, sizeof spare_direct, "%s::dm:%s-x", spare_id, peer_id);
 }
 
-void close_spare(void) { FreeString(CloseNode(SPARE)); }
+void start_pooled_spare(void) {
+    start_connected_spare();
+    spare_pools = start_pools(spare_pools_config);
+}
+
+void close_spare(void) {
+    FreeString(CloseNode(SPARE));
+    if (spare_pools != 0) must(ClosePools(spare_pools), "ClosePools");
+    spare_pools = 0;
+}
 
 void fill_spare(void) {
     for (;;) {
@@ -307,7 +353,10 @@ int main(int count, char **arguments) {
         if (number >= case_count) die("no such case");
         run(&cases[number]);
     }
-    if (strcmp(arguments[2], "live") == 0) must(CloseNode(-1), "CloseNode");
+    if (strcmp(arguments[2], "live") == 0) {
+        must(ClosePools(-1), "ClosePools");
+        must(CloseNode(-1), "CloseNode");
+    }
     check_leaks();
     printf("DONE\n");
     fflush(stdout);

@@ -11,11 +11,12 @@
 
 #include "peerbus.h"
 
-/* Slots. LIVE and PEER are connected, CLOSED had a node, NEVER had none, SPARE is for the case. */
-enum { LIVE, PEER, CLOSED, NEVER, SPARE, MAX_INSTANCES = 8 };
+/* Slots. LIVE and PEER are connected, CLOSED had a node, NEVER had none, SPARE is for the case. PUBLIC and WORLD are the
+ * networks of the set live_pools, PEER is the world node. */
+enum { LIVE, PEER, CLOSED, NEVER, SPARE, PUBLIC, WORLD, MAX_INSTANCES = 8 };
 enum { ID_BYTES = 128, TEXT_BYTES = 8192, BIG_BYTES = 1 << 20, THREADS = 16, CALLS_PER_THREAD = 20 };
 
-extern char live_id[ID_BYTES], peer_id[ID_BYTES], spare_id[ID_BYTES];
+extern char live_id[ID_BYTES], world_id[ID_BYTES], peer_id[ID_BYTES], spare_id[ID_BYTES];
 extern char live_config[TEXT_BYTES], spare_config[TEXT_BYTES], waiting_config[TEXT_BYTES], peer_addresses[TEXT_BYTES];
 extern char direct[TEXT_BYTES], topic[TEXT_BYTES], spare_direct[TEXT_BYTES], text_of_256[257];
 extern char *exact_text, *huge_text, *nested_lists; /* PEERBUS_MAX_TEXT bytes, one more, deep JSON */
@@ -23,6 +24,11 @@ extern char *big;                                   /* BIG_BYTES of payload */
 extern int read_only;                               /* a descriptor that cannot be written */
 
 extern const char absent_peer[]; /* a well-formed id that nobody has */
+
+extern int live_pools, closed_pools, spare_pools; /* pool sets: of the preset, closed, over SPARE alone (0: none) */
+extern const char spare_pools_config[];           /* of a set over SPARE alone, with the network "n" */
+extern const char somebody[], absent_info[];      /* peer infos; the second is also a list entry of a master */
+extern const char private_key[], public_key[];    /* of tokens */
 
 /* Each writes one line, `tag` says which of the case's calls it was. emit_text frees the text. */
 void emit_text(const char *tag, char *text);
@@ -39,7 +45,8 @@ void emit_batch(const char *tag, int count, peerbus_batch *batch);
 
 void start_spare(void);           /* a node in SPARE */
 void start_connected_spare(void); /* connected to PEER, which does not read spare_direct */
-void close_spare(void);
+void start_pooled_spare(void);    /* the same in a pool set of its own */
+void close_spare(void);           /* with its pool set */
 void fill_spare(void); /* sends on spare_direct until there is no room */
 
 /* Addresses of a socket that takes connections and never speaks. */

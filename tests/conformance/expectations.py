@@ -38,6 +38,10 @@ TEXT = {
     "too_long": ("huge_text", TOO_LARGE),
 }
 MALFORMED = {"null", "invalid_utf8", "overlong_utf8", "surrogate_utf8", "too_long"}
+NAME = {
+    name: (expression, labels("NOT_FOUND") if name in ("empty", "as_long_as_allowed") else expected)
+    for name, (expression, expected) in TEXT.items()
+}
 CHANNEL = {
     **TEXT,
     "of_256_bytes": ("text_of_256", INVALID),
@@ -133,6 +137,29 @@ ARGUMENTS = {
     ("int", "max_messages"): number("1", "PEERBUS_MAX_BATCH"),
     ("size_t", "max_bytes"): {"size_max": ("SIZE_MAX", SUCCESS), "one": ("1", SUCCESS)},
     ("peerbus_batch **", "out"): {"null": ("NULL", INVALID)},
+    ("int", "pools"): values(INVALID, zero="0", minus_five="-5", int_max="INT_MAX", int_min="INT_MIN"),
+    ("const char *", "network"): NAME,
+    ("const char *", "pool"): NAME,
+    ("const char *", "list"): TEXT,
+    ("const char *", "query"): TEXT,
+    ("const char *", "setting"): TEXT,
+    ("const char *", "infoJSON"): JSON,
+    ("const char *", "routesJSON"): JSON,
+    ("const char *", "entryJSON"): JSON,
+    ("const char *", "valueJSON"): {**JSON, "null_value": ('"null"', INVALID)},
+    ("const char *", "argumentsJSON"): {**JSON, "unknown_key": ('"{\\"unknown_key\\":1}"', INVALID)},
+    ("const char *", "requestJSON"): JSON,
+    ("const char *", "matchJSON"): JSON,
+    ("const char *", "algorithm"): TEXT,
+    ("const char *", "privateKey"): TEXT,
+    ("const char *", "publicKey"): TEXT,
+    ("const char *", "token"): TEXT,
+    ("const char *", "peer_id"): TEXT,
+    ("const char *", "trail"): TEXT,
+    ("const char *", "content_type"): TEXT,
+    ("int", "content_field"): values(
+        INVALID, minus_one="-1", one="1", ten="10", none_with_data="0", int_max="INT_MAX", int_min="INT_MIN"
+    ),
     ("int", "policy"): number("PEERBUS_BLOCK", "PEERBUS_LATEST"),
     ("int", "what"): number("PEERBUS_WAKE_MESSAGES", "PEERBUS_WAKE_EVENTS"),
     ("long long", "operation"): values(
@@ -187,6 +214,16 @@ TEXT_OR_CONSTANT = {"before_init": SUCCESS, "forked": SUCCESS}
 VOID = {"answers": NOTHING, "before_init": NOTHING, "forked": NOTHING}
 DATA = {"channel": "direct", "data": '"hello"', "timeout_ms": "5000"}
 
+PRESET = {"pools": "live_pools"}
+POOLS = {"never": INVALID}
+NETWORK = {**PRESET, "network": '"p2p_world"'}
+
+
+def unlike(argument, expected, *names):
+    """Abuses of one argument that this function answers otherwise than the kind says."""
+    return {(argument, name): labels(*expected.split()) for name in names}
+
+
 RETRY_TEXT = "char *answer = %s; while (is_success(answer)) { FreeString(answer); answer = %s; } emit_text(\"call\", answer);"
 RETRY_INT = "int code = %s; while (code == 0) code = %s; emit_data_int(\"call\", code);"
 
@@ -199,6 +236,139 @@ RECEIVE = (
     "peerbus_batch *batch = NULL; int count = peerbus_receive(SPARE, %s, 1, 0, 60000, &batch); "
     'emit_batch("call", count, batch);'
 )
+
+PEER_TEXTS = ("no_peer_id", "cut_peer_id", "as_long_as_allowed")
+POOL_CONTENT = {
+    "content_type": '"misc"',
+    "content_field": "PEERBUS_CONTENT_RAW",
+    "data": '"hello"',
+    "size": "5",
+    "timeout_ms": "5000",
+}
+POOLED = {"setup": "start_pooled_spare();"}
+
+POOL_FUNCTIONS = {
+    "CreatePools": Function(
+        {"configJSON": "spare_pools_config"}, before="start_spare();", after="close_spare();", threads=labels("IN_USE")
+    ),
+    "ClosePools": Function(PRESET | {"pools": "closed_pools"}, closed=SUCCESS, **POOLS),
+    "PoolsConnect": Function(
+        {**NETWORK, "addrsJSON": "peer_addresses", "timeoutMs": "20000"},
+        waits=(
+            Wait(
+                "for_a_silent_peer",
+                'emit_text("call", PoolsConnect(spare_pools, "n", silent_addresses(), 60000));',
+                **POOLED,
+            ),
+        ),
+        **POOLS,
+    ),
+    "PoolsDisconnect": Function(
+        {**NETWORK, "peerID": "absent_peer", "timeoutMs": "5000"},
+        abuse=unlike("peerID", "INVALID_ARGUMENT", "empty"),
+        **POOLS,
+    ),
+    "PoolsReserve": Function(
+        {**NETWORK, "peerID": "absent_peer", "timeoutMs": "5000"}, answers=labels("NOT_CONNECTED"), **POOLS
+    ),
+    "PoolsUpdate": Function(PRESET, **POOLS),
+    "PoolsAdd": Function(
+        {**PRESET, "pool": '"in_all_universe_public"', "infoJSON": "somebody"}, **POOLS
+    ),
+    "PoolsMove": Function(
+        {**PRESET, "pool": '"in_all_universe_public"', "peerID": '"somebody"'},
+        before='FreeString(PoolsAdd(live_pools, "in_all_universe_public", somebody));',
+        abuse=unlike("peerID", "NOT_FOUND", "empty", *PEER_TEXTS),
+        **POOLS,
+    ),
+    "PoolsRemove": Function(
+        {**PRESET, "peerID": "absent_peer", "timeoutMs": "5000"},
+        before='FreeString(PoolsAdd(live_pools, "in_all_universe_public", absent_info));',
+        abuse=unlike("peerID", "Success", "empty", *PEER_TEXTS),
+        **POOLS,
+    ),
+    "PoolsRemoveAllWorldAgents": Function({**PRESET, "timeoutMs": "5000"}, **POOLS),
+    "PoolsRoute": Function({**NETWORK, "routesJSON": '"{}"'}, answers=INVALID, **POOLS),
+    "PoolsSet": Function({**PRESET, "setting": '"keep_refused"', "valueJSON": '"false"'}, **POOLS),
+    "PoolsSetWorldList": Function({**PRESET, "list": '"world_agents"', "data": '"[]"', "size": "2"}, **POOLS),
+    "PoolsAddToWorldList": Function(
+        {**PRESET, "list": '"world_masters"', "entryJSON": "absent_info"},
+        **POOLS,
+    ),
+    "PoolsApplyRendezvous": Function(PRESET, **POOLS),
+    "PoolsQuery": Function({**PRESET, "query": '"size"', "argumentsJSON": '"{}"'}, **POOLS),
+    **{
+        name: Function(
+            {**NETWORK, "peerID": '"nobody"', "channel": "topic"},
+            abuse={
+                **unlike("peerID", "Success", "empty", *PEER_TEXTS),
+                **unlike("network", "Success", "empty"),
+            },
+            **POOLS,
+        )
+        for name in ("PoolsSubscribe", "PoolsUnsubscribe")
+    },
+    "peerbus_pools_send": Function(
+        {**NETWORK, **POOL_CONTENT, "peer_id": "peer_id", "trail": '""'},
+        before='FreeString(PoolsConnect(live_pools, "p2p_world", peer_addresses, 20000));',
+        abuse={
+            **unlike("peer_id", "NOT_FOUND", "empty"),
+            **unlike("trail", "Success", "empty"),
+            **unlike("content_type", "Success", "empty"),
+            **unlike("network", "Success", "null", "empty"),
+            **unlike("size", "Success", "zero"),
+        },
+        waits=(
+            Wait(
+                "for_room",
+                until_it_fails(
+                    RETRY_INT,
+                    'peerbus_pools_send(spare_pools, peer_id, "", "x", PEERBUS_CONTENT_RAW, big, BIG_BYTES, "n", 60000)',
+                ),
+                **POOLED,
+            ),
+        ),
+        **POOLS,
+    ),
+    "peerbus_pools_publish": Function(
+        {**PRESET, **POOL_CONTENT, "peer_id": "world_id", "channel": "topic"},
+        abuse={
+            **unlike("peer_id", "NOT_FOUND", "empty", "as_long_as_allowed"),
+            **unlike("content_type", "Success", "empty"),
+            **unlike("content_type", "Success", "as_long_as_allowed"),
+            **unlike("size", "Success", "zero"),
+        },
+        **POOLS,
+    ),
+    "peerbus_pools_receive": Function(
+        {**NETWORK, "channel": "direct", "max_messages": "16", "max_bytes": "0", "timeout_ms": "0", "out": "&batch"},
+        emit="emit_batch",
+        abuse={("channel", "null"): SUCCESS},
+        waits=(
+            Wait(
+                "on_all_channels",
+                "peerbus_batch *batch = NULL; "
+                'int count = peerbus_pools_receive(spare_pools, "n", NULL, 1, 0, 60000, &batch); '
+                'emit_batch("call", count, batch);',
+                **POOLED,
+            ),
+        ),
+        **POOLS,
+    ),
+    "GenerateTokenKey": Function({"algorithm": '"EdDSA"'}, before_init=SUCCESS),
+    "IssueToken": Function(
+        {"privateKey": "private_key", "requestJSON": '"{\\"node_id\\":\\"n\\",\\"p2p_peers\\":[\\"p\\"]}"'},
+        before_init=SUCCESS,
+    ),
+    "VerifyToken": Function(
+        {"publicKey": "public_key", "token": '"x.y.z"', "peerID": '"p"', "matchJSON": '"{}"'},
+        before_init=SUCCESS,
+        abuse={
+            **unlike("token", "Success", "empty", "as_long_as_allowed"),
+            **unlike("peerID", "Success", "empty", *PEER_TEXTS),
+        },
+    ),
+}
 
 FUNCTIONS = {
     "InitializeLibrary": Function(
@@ -338,6 +508,7 @@ FUNCTIONS = {
     "peerbus_wake_descriptor": Function(
         {**LIVE, "what": "PEERBUS_WAKE_MESSAGES"},
     ),
+    **POOL_FUNCTIONS,
     "peerbus_code_name": Function({"code": "PEERBUS_TIMEOUT"}, **TEXT_OR_CONSTANT),
     "peerbus_last_error": Function({}, **TEXT_OR_CONSTANT),
 }
@@ -345,6 +516,11 @@ FUNCTIONS = {
 # Functions with a timeout argument need a Wait, unless it is bounded by nothing that a test can hold up.
 WAITS_FOR_NOTHING = {
     "FindPeers": "the timeout is the operation's, the call returns at once",
+    "PoolsDisconnect": "what leaves has at most a second",
+    "PoolsRemove": "what leaves has at most a second",
+    "PoolsRemoveAllWorldAgents": "what leaves has at most a second",
+    "PoolsReserve": "without a connection to the relay it fails at once",
+    "peerbus_pools_publish": "the router of an idle node always answers at once",
     "StartOperation": "the timeout is the operation's, the call returns at once",
     "peerbus_publish": "the router of an idle node always answers at once",
 }

@@ -75,12 +75,16 @@ def abused_arguments(function):
 
 def slots(function):
     expectation = expectations.FUNCTIONS[function.name]
-    if "instance" not in expectation.valid:
-        return
-    for slot, expected in (("NEVER", expectation.never), ("CLOSED", expectation.closed)):
-        on_slot = {"instance": slot}
+    for argument, never, closed in (("instance", "NEVER", "CLOSED"), ("pools", "closed_pools + 100000", "closed_pools")):
+        if argument in expectation.valid:
+            yield from slots_of(function, argument, {never: expectation.never, closed: expectation.closed})
+
+
+def slots_of(function, argument, numbers):
+    for (slot, expected), name in zip(numbers.items(), ("never", "closed")):
+        on_slot = {argument: slot}
         yield Case(
-            f"{function.name}-on_{slot.lower()}_slot",
+            f"{function.name}-on_{name}_slot",
             "own" if function.name == "CreateNode" else "live",
             f'{call(function, changed=on_slot)} {call(function, tag="again", changed=on_slot)}',
             {"call": expected, "again": again(function, expected)},

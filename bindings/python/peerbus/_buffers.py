@@ -137,7 +137,7 @@ class _AddressSpace(ctypes.c_ubyte * sys.maxsize):  # type: ignore[misc]
 
 _BASE = 1
 _BATCH = struct.Struct("=2Q")  # peerbus_batch: messages, count
-_MESSAGE = struct.Struct("=6Q16x")  # peerbus_message without its reserved words
+_MESSAGE = struct.Struct("=6Q16x")  # peerbus_message without node_id and flags
 _string_at = ctypes.string_at
 
 

@@ -18,7 +18,8 @@ class Message(ctypes.Structure):
         ("channel", ctypes.c_char_p),
         ("protocol", ctypes.c_char_p),
         ("gap", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64 * 2),
+        ("node_id", ctypes.c_char_p),
+        ("flags", ctypes.c_uint64),
     ]
 
 
