@@ -93,9 +93,18 @@ class Message:
     message itself): take ``bytes(message)`` of what is to be kept for long.
     """
 
-    __slots__ = ("channel", "data", "gap", "protocol", "sender")
+    __slots__ = ("channel", "data", "gap", "inspector", "node_id", "protocol", "sender")
 
-    def __init__(self, sender: str, channel: str, data: memoryview, protocol: str, gap: int) -> None:
+    def __init__(
+        self,
+        sender: str,
+        channel: str,
+        data: memoryview,
+        protocol: str,
+        gap: int,
+        node_id: Optional[str] = None,
+        inspector: bool = False,
+    ) -> None:
         self.sender = sender
         """Peer id of the sender, proved by the connection or by the signature of the topic message."""
         self.channel = channel
@@ -106,6 +115,10 @@ class Message:
         """What it came by, e.g. ``"/unaiverse/chat/1.0.0"`` or ``"/meshsub/1.2.0"``."""
         self.gap = gap
         """Messages of this channel that this node dropped right before this one (its queue was full)."""
+        self.node_id = node_id
+        """Of the sender, from the token that the message carries; None unless pools verified it."""
+        self.inspector = inspector
+        """Pools found that the sender is the configured inspector and speaks as such."""
 
     def __bytes__(self) -> bytes:
         return bytes(self.data)
@@ -137,7 +150,8 @@ class _AddressSpace(ctypes.c_ubyte * sys.maxsize):  # type: ignore[misc]
 
 _BASE = 1
 _BATCH = struct.Struct("=2Q")  # peerbus_batch: messages, count
-_MESSAGE = struct.Struct("=6Q16x")  # peerbus_message without node_id and flags
+_MESSAGE = struct.Struct("=8Q")  # peerbus_message
+_VERIFIED, _INSPECTOR = 1, 2  # peerbus_message_flag
 _string_at = ctypes.string_at
 
 
@@ -160,5 +174,17 @@ def messages(library: _library.Library, batch: int) -> List[Message]:
     texts = _Texts()
     return [
         Message(texts[sender], texts[channel], memory[data - _BASE : data - _BASE + size], texts[protocol], gap)
-        for data, size, sender, channel, protocol, gap in _MESSAGE.iter_unpack(memory[table : table + count * _MESSAGE.size])
+        if not flags & _VERIFIED
+        else Message(
+            texts[sender],
+            texts[channel],
+            memory[data - _BASE : data - _BASE + size],
+            texts[protocol],
+            gap,
+            texts[node_id],
+            bool(flags & _INSPECTOR),
+        )
+        for data, size, sender, channel, protocol, gap, node_id, flags in _MESSAGE.iter_unpack(
+            memory[table : table + count * _MESSAGE.size]
+        )
     ]

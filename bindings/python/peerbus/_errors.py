@@ -91,7 +91,7 @@ class WouldBlockError(PeerbusError):
     code = "WOULD_BLOCK"
 
 
-class TooLargeError(PeerbusError):
+class TooLargeError(PeerbusError, ValueError):
     """A message above ``limits.message_bytes``, or a text above 1 MiB."""
 
     code = "TOO_LARGE"
@@ -115,10 +115,11 @@ class RefusedError(PeerbusError):
     code = "REFUSED"
 
 
-class NotFoundError(PeerbusError, LookupError):
+class NotFoundError(PeerbusError, KeyError):
     """Nothing known under that name."""
 
     code = "NOT_FOUND"
+    __str__ = Exception.__str__  # that of KeyError shows the text as code
 
 
 class PeerClosedError(PeerbusError, ConnectionError):
@@ -192,6 +193,7 @@ _BY_NAME: Dict[str, Type[PeerbusError]] = {kind.code: kind for kind in _BY_NUMBE
 
 WOULD_BLOCK = -11
 TIMEOUT = -10
+INTERRUPTED = -13
 
 
 def from_name(code: str, message: str) -> PeerbusError:

@@ -240,6 +240,11 @@ class Events:
 
         return remove
 
+    def report(self, event: Event) -> None:
+        """Tells the subscribers of something that happened on this side of the library."""
+        self._count(event)
+        self._pass_on(event)
+
     def finish(self, error: _errors.PeerbusError) -> None:
         """Ends everything that waits for events. The first reason stays."""
         with self._lock:
@@ -287,8 +292,7 @@ class Events:
                 return
 
     def _handle(self, event: Event) -> None:
-        kind = str(event.get("type"))
-        self.counts[kind] = self.counts.get(kind, 0) + 1
+        kind = self._count(event)
         if kind == "operation":
             self._end_operation(event)
             return
@@ -303,6 +307,15 @@ class Events:
             self._outbox.wake_all()  # a "writable" may be among them
         elif kind == "reachability":
             self.reachability = str(event.get("reachability"))
+        self._pass_on(event)
+
+    def _count(self, event: Event) -> str:
+        kind = str(event.get("type"))
+        with self._lock:
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+        return kind
+
+    def _pass_on(self, event: Event) -> None:
         with self._lock:
             streams = list(self._streams)
         for stream in streams:

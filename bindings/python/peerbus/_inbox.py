@@ -8,19 +8,20 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Deque, Dict, List, NamedTuple, Optional
+from typing import Callable, Deque, Dict, List, NamedTuple, Optional, TypeVar
 
 from . import _buffers, _errors, _library
 from ._buffers import Message
 from ._waiting import LoopWatch, Steps, Waiter, passed
 
+T = TypeVar("T")
 PREFETCH_MESSAGES = 1024  # of one call into the library when the host asks for single messages
 PREFETCH_BYTES = 4 * 1024 * 1024  # payload bytes of that
 LINGER_MS = 20  # how late Ctrl-C may be
 _WAKE_MESSAGES = 1
 _LONG_WAIT_MS = 86_400_000
 _CLOSED = -4
-_INTERRUPTED = -13
+_INTERRUPTED = _errors.INTERRUPTED
 
 
 class _Entry(NamedTuple):
@@ -86,6 +87,23 @@ class Inbox:
                 if not taken:
                     with self._lock:
                         self._send_scout(channel)
+            return taken
+        finally:
+            self._leave(entry)
+
+    def repeat(self, waiter: Waiter, take: Callable[[], List[T]], deadline: Optional[float]) -> Steps[List[T]]:
+        """Steps that repeat a way to take messages, which found none, whenever some wait in the library. An empty list when
+        the deadline passed."""
+        entry = _Entry(waiter, None)
+        self._enter(entry)
+        try:
+            taken: List[T] = []
+            while not taken:
+                yield deadline
+                waiter.clear()
+                taken = take()
+                if passed(deadline):
+                    break
             return taken
         finally:
             self._leave(entry)

@@ -21,6 +21,11 @@ class Outbox:
         """Whether senders of this channel wait; who comes then must join behind them."""
         return channel in self._lines
 
+    @property
+    def crowded(self) -> bool:
+        """Whether senders of any channel wait."""
+        return bool(self._lines)
+
     def send(self, waiter: Waiter, channel: str, attempt: Callable[[], bool], deadline: Optional[float]) -> Steps[None]:
         """Steps that repeat the attempt, in turn, until it succeeds. Raises WouldBlockError at the deadline."""
         self._join(channel, waiter)
