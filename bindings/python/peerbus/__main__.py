@@ -14,6 +14,7 @@ from . import _command
 
 COMMANDS = {
     "relay": "_command_relay",
+    "token": "_command_token",
     "version": "_command_version",
 }
 """The commands and their modules, in the order of ``--help``."""
