@@ -1,11 +1,12 @@
 """Nodes for the tests of the Python package: on loopback, closed at the end of each test."""
 
 import contextlib
+import itertools
 import os
 import sys
 
 import pytest
-from support import ENVIRONMENT, LOCAL, PACKAGE
+from support import ENVIRONMENT, LOCAL, LOCAL_P2P, PACKAGE
 
 if str(PACKAGE) not in sys.path:
     sys.path.insert(0, str(PACKAGE))
@@ -25,6 +26,15 @@ def nodes(environment):
     """Makes blocking nodes: nodes(limits={...})."""
     with contextlib.ExitStack() as stack:
         yield lambda **keys: stack.enter_context(peerbus.Node(**{**LOCAL, **keys}))
+
+
+@pytest.fixture
+def networks(environment, tmp_path):
+    """Makes nodes of the class P2P: networks(limits={...})."""
+    peerbus.P2P.setup_library()
+    with contextlib.ExitStack() as stack:
+        made = itertools.count()
+        yield lambda **keys: stack.enter_context(peerbus.P2P(str(tmp_path / f"p2p-{next(made)}"), **{**LOCAL_P2P, **keys}))
 
 
 @pytest.fixture

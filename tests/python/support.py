@@ -21,6 +21,9 @@ LOCAL = {
 }
 """Arguments of a node that listens on loopback only and reaches out to nobody."""
 
+LOCAL_P2P = {"ips": ["127.0.0.1"], "nat": LOCAL["nat"], "dht_enabled": False, "webrtc_enabled": False}
+"""The same for the class P2P."""
+
 
 def run(coroutine):
     """Runs a test's coroutine, with a deadline."""
