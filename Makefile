@@ -9,7 +9,7 @@ GO_FOLDERS  := export node pool queue tests
 PYTEST      := $(RUN) -m pytest -q -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-c test race asan nat bench lint generate clean help
+.PHONY: build demo demo-world demo-c test race asan nat bench lint generate clean help
 
 build: dist/libpeerbus.so ## build dist/libpeerbus.so, dist/libpeerbus.a and dist/peerbus.h
 
@@ -27,6 +27,9 @@ $(VENV)/ready: tests/requirements.txt tests/requirements-interop.txt bindings/py
 
 demo: build $(VENV)/ready ## run the main job: processes exchange typed messages, broadcast, and share a rendezvous list
 	$(RUN) bindings/python/examples/demo.py
+
+demo-world: build $(VENV)/ready ## eleven processes: a world with masters, agents, roles and tokens, and who is kept out of it
+	$(RUN) bindings/python/examples/demo_world.py
 
 demo-c: build ## the text part of the demo, from a C program
 	@mkdir -p dist

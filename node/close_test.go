@@ -244,7 +244,7 @@ func TestAFailedStartLeavesNothingBehind(t *testing.T) {
 	}{
 		"a port that is taken":   {func(c *Config) { c.ListenAddrs = []ma.Multiaddr{addr} }, ErrRefused},
 		"no identity directory":  {func(c *Config) { c.IdentityDir = notADirectory }, ErrIdentity},
-		"an unsupported setting": {func(c *Config) { c.TLS.AutoTLS = true }, ErrUnsupported},
+		"an unsupported setting": {func(c *Config) { c.WebRTC.STUNServers = []string{"stun:127.0.0.1"} }, ErrUnsupported},
 	} {
 		config := quietConfig(filepath.Join(dir, "id"))
 		c.change(&config)

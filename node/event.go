@@ -22,7 +22,6 @@ const (
 	EventRelayLost         = "relay_lost"
 	EventRelayFailed       = "relay_failed"
 	EventWritable          = "writable"
-	EventWebRTCChanged     = "webrtc_changed"
 	EventOperation         = "operation"
 	EventPeerFound         = "peer_found"
 	EventAdvertised        = "advertised"

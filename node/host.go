@@ -61,6 +61,8 @@ func (n *Node) checkSupported() error {
 	}{
 		{"tls.auto_tls", c.TLS.AutoTLS},
 		{"tls.domain", c.TLS.Domain != ""},
+		{"webrtc.ice_config.stun_servers", len(c.WebRTC.STUNServers) > 0},
+		{"webrtc.ice_config.turn_servers", len(c.WebRTC.TURNServers) > 0},
 	} {
 		if ask.set {
 			return fmt.Errorf("%w: %s is not implemented in this version; leave it out", ErrUnsupported, ask.key)

@@ -79,7 +79,6 @@ type Node struct {
 	relays *relays
 	relay  *relayService
 	found  *discovery
-	webrtc *webrtcSessions
 
 	announced struct {
 		sync.Mutex
@@ -138,7 +137,6 @@ func newNode(o Options) *Node {
 	n.relay = newRelayService(n)
 	n.reach = newReachability(n)
 	n.found = newDiscovery(n)
-	n.webrtc = newWebRTCSessions(n)
 	return n
 }
 
@@ -190,9 +188,6 @@ func (n *Node) start() error {
 		return err
 	}
 	if err := n.relays.start(); err != nil {
-		return err
-	}
-	if err := n.webrtc.start(); err != nil {
 		return err
 	}
 	if err := n.watchBus(); err != nil {
@@ -300,7 +295,6 @@ func (n *Node) close() error {
 	deadline := time.NewTimer(closeTimeout)
 	defer deadline.Stop()
 	n.links.close(closeDrainTimeout)
-	n.webrtc.close()
 	n.cancel(ErrClosed)
 	n.tasks.Lock()
 	n.tasks.closed = true

@@ -10,8 +10,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-
-	"peerbus/node/webrtc"
 )
 
 // busBuffer is how many events of the libp2p bus wait for this package.
@@ -136,7 +134,6 @@ func (n *Node) onBusEvent(e any) {
 	case event.EvtLocalAddressesUpdated:
 		n.announceAddresses()
 	case event.EvtPeerIdentificationCompleted:
-		n.webrtc.identified(e)
 		if n.config.Network.Isolated {
 			n.expelForeigner(e.Peer)
 		}
@@ -165,10 +162,13 @@ func (n *Node) startAnnouncing() {
 	n.announced.addresses = addresses
 }
 
-// speaksApplication tells whether an identified peer speaks an application protocol, chat or WebRTC signalling (NEW-12). A failed look-up counts as yes: nobody
+// signallingProtocol is spoken by application peers that have no chat (NEW-12).
+const signallingProtocol = "/unaiverse/webrtc-signal/1.0.0"
+
+// speaksApplication tells whether an identified peer speaks an application protocol. A failed look-up counts as yes: nobody
 // is expelled for a failure of ours.
 func (n *Node) speaksApplication(id peer.ID) bool {
-	spoken, err := n.host.Peerstore().SupportsProtocols(id, ChatProtocol, webrtc.SignalProtocol)
+	spoken, err := n.host.Peerstore().SupportsProtocols(id, ChatProtocol, signallingProtocol)
 	return err != nil || len(spoken) > 0
 }
 

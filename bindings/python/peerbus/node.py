@@ -15,7 +15,6 @@ from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
 
 DEFAULT_TIMEOUT_S = 30.0  # of every call that waits for the network (SPEC GEN-06)
 FOUND_PEERS = 100  # what find_peers reports at most, unless told otherwise
-WEBRTC_TIMEOUT_S = 60.0  # of opening a WebRTC connection (SPEC GEN-06)
 BATCH_MESSAGES = 1024  # what receive_batch takes at most, unless told otherwise
 BATCH_BYTES = 4 * 1024 * 1024  # payload bytes of that, but always one message
 _PATIENCE = 256  # messages that an "async for" takes without a wait before it lets other tasks run
@@ -111,18 +110,6 @@ class _Face:
     def peers(self) -> List[Dict[str, Any]]:
         """The connected application peers: id, addrs, connected_at, direction, misc, relayed (SPEC P2P-24)."""
         return list(self._core.ask("GetConnectedPeers"))
-
-    def webrtc_connections(self) -> List[Dict[str, str]]:
-        """The WebRTC data channels: ``peer_id`` and ``state``, ``"open"`` or ``"other"`` (SPEC P2P-25)."""
-        return list(self._core.ask("GetWebRTCConnections"))
-
-    def set_ice_config(
-        self,
-        stun_servers: Optional[Sequence[str]] = None,
-        turn_servers: Optional[Sequence[Mapping[str, Any]]] = None,
-    ) -> None:
-        """Replaces the STUN and TURN servers of later WebRTC connections; None keeps, ``[]`` clears (SPEC P2P-25)."""
-        self._core.set_ice_config(stun_servers, turn_servers)
 
     def topic_peers(self) -> List[str]:
         """Ids of the connected peers that subscribe to a topic this node has joined, each once (SPEC P2P-20)."""
@@ -284,17 +271,6 @@ class Node(_Face):
         changes. Returns when the reservation ends. Raises UnreachableError, RefusedError, TimeoutError."""
         return await run_async(lambda waiter: self._core.start_static_relay(waiter, relay, timeout))
 
-    async def initiate_webrtc(self, peer_id: str, timeout: float = WEBRTC_TIMEOUT_S) -> Dict[str, Any]:
-        """Opens a WebRTC data channel with a connected peer; direct messages then travel on it (SPEC P2P-25, NEW-15).
-
-        Returns it with the ``path`` that was found. Cancelling the task ends the attempt. Raises RefusedError (open
-        already, or the peer said no), NotConnectedError, UnreachableError, TimeoutError, UnsupportedError."""
-        return await run_async(lambda waiter: self._core.initiate_webrtc(waiter, peer_id, timeout))
-
-    async def close_webrtc(self, peer_id: str) -> None:
-        """Closes the WebRTC data channel with the peer; none is no error. Messages on their way get a second."""
-        await run_async(lambda waiter: self._core.close_webrtc(waiter, peer_id))
-
     async def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Puts a message into the outbound queue of a peer id (its channel ``main``) or of a direct channel.
 
@@ -448,14 +424,6 @@ class BlockingNode(_Face):
     def start_static_relay(self, relay: Relay, timeout: float = RESERVE_TIMEOUT_S) -> str:
         """See Node.start_static_relay."""
         return run_blocking(lambda waiter: self._core.start_static_relay(waiter, relay, timeout))
-
-    def initiate_webrtc(self, peer_id: str, timeout: float = WEBRTC_TIMEOUT_S) -> Dict[str, Any]:
-        """As Node.initiate_webrtc."""
-        return run_blocking(lambda waiter: self._core.initiate_webrtc(waiter, peer_id, timeout))
-
-    def close_webrtc(self, peer_id: str) -> None:
-        """As Node.close_webrtc."""
-        run_blocking(lambda waiter: self._core.close_webrtc(waiter, peer_id))
 
     def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.send."""
