@@ -44,6 +44,7 @@ func (n *Node) newHost(key crypto.PrivKey) (host.Host, error) {
 		libp2p.AddrsFactory(n.advertised),
 	}
 	options = append(options, n.transportOptions()...)
+	options = append(options, upgradeOptions()...)
 	options = append(options, n.reachOptions()...)
 	made, err := libp2p.New(options...)
 	if err != nil {
