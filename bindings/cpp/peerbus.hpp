@@ -304,6 +304,12 @@ template <class... Texts> std::optional<Failure> cut(const Texts &...texts) {
     return std::nullopt;
 }
 
+inline std::string list_json(const std::vector<std::string> &texts) {
+    std::string json = "[";
+    for (const auto &text : texts) (json += json.size() > 1 ? "," : "") += Json::quoted(text);
+    return json += "]";
+}
+
 // Takes the envelope off and frees it.
 inline Result<std::string> answer(char *envelope) {
     if (envelope == nullptr) return Failure{PEERBUS_NO_MEMORY, "the library could not allocate its answer"};
@@ -408,6 +414,11 @@ public:
     std::string_view channel() const noexcept { return message_->channel; }
     std::string_view protocol() const noexcept { return message_->protocol; }
     std::uint64_t gap() const noexcept { return message_->gap; }
+
+    // What a pool set found out (peerbus_pools.hpp): a valid token, whose node_id, and whether the inspector speaks.
+    bool verified() const noexcept { return (message_->flags & PEERBUS_VERIFIED) != 0; }
+    bool inspector() const noexcept { return (message_->flags & PEERBUS_INSPECTOR) != 0; }
+    std::string_view node_id() const noexcept { return message_->node_id == nullptr ? "" : message_->node_id; }
 
 private:
     const peerbus_message *message_;
@@ -540,7 +551,7 @@ public:
 
     // Up to 30 s. Answer: {"ID":"...","Addrs":["address actually dialled"]}.
     Result<std::string> try_connect(const std::vector<std::string> &addresses) {
-        const detail::Text text(list_json(addresses));
+        const detail::Text text(detail::list_json(addresses));
         return answer(ConnectTo(instance_, text.c_str()));
     }
     std::string connect(const std::vector<std::string> &addresses) { return try_connect(addresses).value(); }
@@ -714,12 +725,6 @@ private:
     static std::string id_in(const std::string &address) {
         const std::size_t at = address.rfind("/p2p/");
         return at == std::string::npos ? std::string() : address.substr(at + 5);
-    }
-
-    static std::string list_json(const std::vector<std::string> &texts) {
-        std::string json = "[";
-        for (const auto &text : texts) (json += json.size() > 1 ? "," : "") += detail::Json::quoted(text);
-        return json += "]";
     }
 
     Result<void> with_text(char *(*function)(int, const char *), std::string_view argument) {

@@ -1,5 +1,6 @@
-"""peerbus.hpp: compiles without a warning everywhere it should, and does what it says under the sanitizers."""
+"""The C++ headers: they compile without a warning everywhere they should, and do what they say under the sanitizers."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ from harness import ROOT, compile_program
 
 SOURCES = ROOT / "tests" / "cpp"
 HELLO = ROOT / "bindings" / "cpp" / "examples" / "hello.cpp"
-TESTS = re.findall(r"^    TEST\((\w+)\),$", (SOURCES / "unit.cpp").read_text(), re.MULTILINE)
+PROGRAMS = {
+    name: re.findall(r"^    TEST\((\w+)\),$", (SOURCES / f"{name}.cpp").read_text(), re.MULTILINE) for name in ("unit", "pools")
+}
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RUN_SECONDS = 120
 
@@ -17,10 +20,16 @@ matrix = pytest.mark.parametrize("compiler", [name for name in ("g++", "clang++"
 standards = pytest.mark.parametrize("standard", ["c++17", "c++20"])
 
 
-@pytest.fixture(scope="session", params=["c++17", "c++20"])
-def unit(request, library_path, tmp_path_factory):
-    output = tmp_path_factory.mktemp("cpp") / f"unit-{request.param}"
-    return compile_program([SOURCES / "unit.cpp"], output, standard=request.param, library=library_path, flags=SANITIZE)
+@pytest.fixture(scope="session")
+def compiled(library_path, tmp_path_factory):
+    """Compiles a test program for a standard, once."""
+
+    @functools.lru_cache(None)
+    def program(name, standard):
+        output = tmp_path_factory.mktemp("cpp") / f"{name}-{standard}"
+        return compile_program([SOURCES / f"{name}.cpp"], output, standard=standard, library=library_path, flags=SANITIZE)
+
+    return program
 
 
 @matrix
@@ -38,7 +47,7 @@ def test_units_of_both_standards_link_into_one_program(tmp_path, library_path):
     objects = []
     for name, standard in (("old", "c++17"), ("new", "c++20")):
         source, output = tmp_path / f"{name}.cpp", tmp_path / f"{name}.o"
-        source.write_text(f'#include "peerbus.hpp"\nint uses_{name}() {{ return int(peerbus::bytes("four").size()); }}\n')
+        source.write_text(f'#include "peerbus_pools.hpp"\nint uses_{name}() {{ return int(peerbus::bytes("four").size()); }}\n')
         compile_program([source], output, standard=standard, library=library_path, flags=["-c", "-Wno-error"])
         objects.append(output)
     main = tmp_path / "main.cpp"
@@ -47,12 +56,15 @@ def test_units_of_both_standards_link_into_one_program(tmp_path, library_path):
     assert subprocess.run([program], timeout=RUN_SECONDS).returncode == 0
 
 
-@pytest.mark.parametrize("test", TESTS)
-def test_unit(unit, tmp_path, test):
-    done = subprocess.run([unit, test, tmp_path], capture_output=True, text=True, timeout=RUN_SECONDS)
+@standards
+@pytest.mark.parametrize(("name", "test"), [(name, test) for name, tests in PROGRAMS.items() for test in tests])
+def test_unit(compiled, tmp_path, name, test, standard):
+    done = subprocess.run([compiled(name, standard), test, tmp_path], capture_output=True, text=True, timeout=RUN_SECONDS)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_unit_test_is_known(unit):
-    listed = subprocess.run([unit], capture_output=True, text=True, timeout=RUN_SECONDS, check=True).stdout
-    assert listed.split() == TESTS
+@standards
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_unit_test_is_known(compiled, name, standard):
+    listed = subprocess.run([compiled(name, standard)], capture_output=True, text=True, timeout=RUN_SECONDS, check=True).stdout
+    assert listed.split() == PROGRAMS[name]
