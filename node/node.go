@@ -184,6 +184,7 @@ func (n *Node) start() error {
 	// does not speak chat.
 	n.handle(ChatProtocol, n.acceptChat)
 	n.handle(HelloProtocol, n.acceptHello)
+	n.handle(RendezvousProtocol, n.acceptFetch)
 	if err := n.topics.start(); err != nil {
 		return err
 	}

@@ -157,11 +157,17 @@ func (t *peerTable) forget(id peer.ID) {
 
 // markApplication lists a connected peer: it spoke chat or hello.
 func (t *peerTable) markApplication(id peer.ID) {
+	if t.enlist(id) {
+		t.node.fetchFrom(id)
+	}
+}
+
+func (t *peerTable) enlist(id peer.ID) bool {
 	t.state.Lock()
 	defer t.state.Unlock()
 	entry := t.state.byID[id]
 	if entry == nil || entry.application {
-		return
+		return false
 	}
 	entry.application = true
 	if g := t.node.guard.get(); g != nil { // before the event: who hears of the peer finds it decided about
@@ -173,6 +179,7 @@ func (t *peerTable) markApplication(id peer.ID) {
 		"address":   entry.addr.String(),
 		"relayed":   isRelayed(entry.addr),
 	})
+	return true
 }
 
 func directionName(d network.Direction) string {

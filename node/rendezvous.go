@@ -84,6 +84,7 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 		if err != nil || snapshot.Skipped > 0 {
 			return pubsub.ValidationReject
 		}
+		t.serveLater(name, snapshot)
 		return pubsub.ValidationAccept
 	}
 	reason := ""
@@ -100,6 +101,7 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 	}
 	if reason == "" {
 		t.node.losses.add(directionIn, lossRendezvousRefused, name.text, author.String(), uint64(snapshot.Skipped))
+		t.serveLater(name, snapshot)
 		return pubsub.ValidationAccept
 	}
 	t.node.losses.add(directionIn, reason, name.text, author.String(), 1)
@@ -108,6 +110,13 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 		return pubsub.ValidationReject
 	}
 	return pubsub.ValidationIgnore
+}
+
+// serveLater keeps a list of an own topic for peers that join later.
+func (t *topics) serveLater(name channelName, snapshot Snapshot) {
+	if name.owner == t.node.id.String() {
+		t.served.keep(name.text, snapshot)
+	}
 }
 
 // accept stores the list, or answers why not.

@@ -30,6 +30,7 @@ type topics struct {
 	node   *Node
 	router *pubsub.PubSub
 	tracer *topicTracer
+	served rosterServer
 
 	state struct {
 		sync.Mutex
@@ -207,6 +208,9 @@ func (n *Node) Subscribe(channel string) error {
 		return err
 	}
 	t := n.topics
+	if owner, err := peer.Decode(name.owner); err == nil && name.rendezvous() {
+		defer n.fetchFrom(owner) // after the lock is given back
+	}
 	t.state.Lock()
 	defer t.state.Unlock()
 	if known := t.state.joined[name.text]; known != nil && known.subscription != nil {
