@@ -299,7 +299,8 @@ char *GetTopicPeers(int instance);
 
 /* The newest accepted snapshot of the rendezvous topic: {"peers":[...],"update_count":N}; Empty before the first.
  * Accepted are snapshots from the topic's owner, or from a peer that the accepted snapshot lists as a master, whose
- * update_count is above the last one. Rendezvous messages never show up as received messages. */
+ * update_count is above the last one. Rendezvous messages never show up as received messages. The list that the owner published
+ * before this node came is fetched from it when it is connected. */
 char *GetRendezvousPeers(int instance);
 
 /* ---- Events and operations ----------------------------------------------------------------------------------- */
@@ -406,7 +407,8 @@ int peerbus_wake_descriptor(int instance, int what);
  *   pool_peer_removed                    network, pool, peer
  *   pool_peer_refused      network, peer, reason, pool      no place: "pool_full", "other_pool", "stranger", "unroutable",
  *                                                           "relayed"; pool: the full one or the other one, "" for none.
- *                                                           Once per peer and reason until the next PoolsUpdate
+ *                                                           Once per peer and reason, and for 4096 peers, until the next
+ *                                                           PoolsUpdate; PoolsQuery "counts" is exact
  *   pool_route_requested   network, peer, direction, address, relayed, role      with custom_routing: answer with PoolsRoute
  *   pool_disconnect_failed network, peer, reason            a refused peer; the next PoolsUpdate tries again
  *   role_changed           peer, role, previous_role        of pooled peers, and of listed ones that stay listed

@@ -29,7 +29,7 @@ const char somebody[] = "{\"id\":\"somebody\"}";
 const char absent_info[] = "{\"id\":\"12D3KooWAHoEkEqnKzM5PXFygh2movVBCSX3k8tDsT2cneU68Gyt\",\"misc\":3}";
 const char private_key[] =
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIMzr9BDTe9jiqId4+kO23SeKxYp2nhxl4voQwYOxq1if\n-----END PRIVATE KEY-----\n";
-const char public_key[] = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"JrQLj5P_89iXES9-vFgrIy29clF9CC_oPPsw3c5D0bs\"}";
+const char public_key[] = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"fO3zVkn1IwIDINj0-vpzhC4Ra4TnCOSLHgOkjgfuo1o\"}";
 
 static const char *directory;
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
