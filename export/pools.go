@@ -59,6 +59,15 @@ func (p *poolSet) keep() {
 	poolSets.open[p.number] = p
 }
 
+// drop forgets the set, and answers whether it was the first to do so.
+func (p *poolSet) drop() bool {
+	poolSets.Lock()
+	defer poolSets.Unlock()
+	_, open := poolSets.open[p.number]
+	delete(poolSets.open, p.number)
+	return open
+}
+
 // lookUpPools finds an open set.
 func lookUpPools(number C.int) (*poolSet, error) {
 	if theLibrary.Load() == nil {
@@ -173,9 +182,9 @@ func closePools(number C.int) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	poolSets.Lock()
-	delete(poolSets.open, p.number)
-	poolSets.Unlock()
+	if !p.drop() {
+		return fmt.Sprintf("pool set %d is being closed already", number), nil
+	}
 	p.close()
 	return fmt.Sprintf("pool set %d closed", number), nil
 }

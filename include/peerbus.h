@@ -471,9 +471,9 @@ char *PoolsAdd(int pools, const char *pool, const char *infoJSON);
 /* Moves a pooled peer to another pool, or fails without effect: REFUSED (full), NOT_FOUND (pool, or the peer is in none). */
 char *PoolsMove(int pools, const char *pool, const char *peerID);
 
-/* Disconnects a pooled peer and forgets its place, info, addresses and token; its role stays. Answer: true; false for a peer that
- * is in no pool, which is left alone. On any error but INVALID_ARGUMENT, NOT_FOUND and CLOSED of the set the place is forgotten
- * nevertheless. */
+/* Disconnects a pooled peer and forgets its place, info and token, with the preset also its addresses; its role stays. Answer:
+ * true; false for a peer that is in no pool, which is left alone. When the disconnection fails (TIMEOUT, CLOSED, INTERNAL, or
+ * INVALID_ARGUMENT for what is no peer id) the place is forgotten all the same. */
 char *PoolsRemove(int pools, const char *peerID, int timeoutMs);
 
 /* PoolsRemove for every peer on the world network, with their roles. Answer: how many. Preset only (UNSUPPORTED). */

@@ -13,9 +13,9 @@ import (
 	"peerbus/queue"
 )
 
-// Guard decides for a node who may enter and whose messages are taken. Package pool is one. Its methods do not block, and call
-// no method of the node: PeerConnected and PeerDisconnected run with the lock of the peer table held, which keeps them in order
-// and before the first frame of the peer is read.
+// Guard decides for a node who may enter and whose messages are taken. Package pool is one. Guards are compared with ==. Their
+// methods do not block, and call no method of the node: PeerConnected and PeerDisconnected run with the lock of the peer table
+// held, which keeps them in order and before the first frame of the peer is read.
 type Guard interface {
 	PeerConnected(PeerInfo)
 	PeerDisconnected(id string)
@@ -63,9 +63,13 @@ func (n *Node) SetGuard(g Guard) error {
 	return nil
 }
 
-// RemoveGuard takes the guard away. When it returns no call of PeerConnected or PeerDisconnected is left.
-func (n *Node) RemoveGuard() {
-	n.guard.current.Store(nil)
+// RemoveGuard takes this guard away, and leaves another one that the node has alone. When it returns no call of PeerConnected or
+// PeerDisconnected is left.
+func (n *Node) RemoveGuard(g Guard) {
+	current := n.guard.current.Load()
+	if current == nil || *current != g || !n.guard.current.CompareAndSwap(current, nil) {
+		return
+	}
 	n.peers.state.Lock()
 	defer n.peers.state.Unlock()
 }

@@ -145,12 +145,18 @@ func TestWhereReachabilityIsProbedStrangersGetAProbation(t *testing.T) {
 
 func TestANodeHasOneGuardAtATime(t *testing.T) {
 	n := startNode(t)
-	guarded(t, n, newFakeGuard())
-	if err := n.SetGuard(newFakeGuard()); !errors.Is(err, ErrGuarded) {
+	first, second := newFakeGuard(), newFakeGuard()
+	guarded(t, n, first)
+	if err := n.SetGuard(second); !errors.Is(err, ErrGuarded) {
 		t.Fatalf("a second guard: %v", err)
 	}
-	n.RemoveGuard()
-	guarded(t, n, newFakeGuard())
+	n.RemoveGuard(second)
+	if n.guard.get() != Guard(first) {
+		t.Fatal("who is no guard took the guard away")
+	}
+	n.RemoveGuard(first)
+	n.RemoveGuard(first)
+	guarded(t, n, second)
 }
 
 func TestUndecidedAndUnjudgedMessagesAreJudgedAtTheHandOver(t *testing.T) {

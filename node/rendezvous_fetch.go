@@ -131,13 +131,13 @@ func (n *Node) serveFetch(id peer.ID, stream network.Stream) error {
 
 // fetchFrom asks the owner of the subscribed rendezvous topic for its newest list, if the peer is that owner.
 func (n *Node) fetchFrom(id peer.ID) {
-	n.topics.state.Lock()
-	current := n.topics.state.rendezvous
-	n.topics.state.Unlock()
-	if current == nil || current.name.owner != id.String() || id == n.id {
-		return
-	}
 	n.spawn("rendezvous fetch", func() {
+		n.topics.state.Lock()
+		current := n.topics.state.rendezvous
+		n.topics.state.Unlock()
+		if current == nil || current.name.owner != id.String() || id == n.id {
+			return
+		}
 		if err := n.fetch(current, id); err != nil {
 			n.log.Debug("no rendezvous list fetched", "owner", id, "reason", err)
 		}

@@ -89,13 +89,13 @@ func (s *Set) Attach() error {
 	return s.Resync()
 }
 
-// Detach ends what Attach began.
+// Detach ends what Attach began. A node that is in another set stays there.
 func (s *Set) Detach() { s.detach(s.networks) }
 
 func (s *Set) detach(networks []*networkState) {
 	for _, n := range networks {
 		if a, ok := n.network.(*NodeNetwork); ok {
-			a.RemoveGuard()
+			a.RemoveGuard(guard{s, n})
 		}
 	}
 }

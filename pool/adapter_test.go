@@ -182,6 +182,8 @@ func TestANodeIsInOneSetAtATime(t *testing.T) {
 	must(t, err)
 	defer again.Close()
 	wantError(t, again.Attach(), node.ErrGuarded)
+	again.Detach()
+	wantError(t, again.Attach(), node.ErrGuarded)
 	m.Detach()
 	must(t, again.Attach())
 	again.Detach()

@@ -305,6 +305,21 @@ def closing_ends_calls_and_gives_the_nodes_free():
     assert control("ClosePools", -1) == "2 closed"
 
 
+def a_failed_creation_leaves_the_other_set_on_guard():
+    world, ann, bob = a_world_of("ann", "bob")
+    config = {
+        "max_connections": 1,
+        "policy": "none",
+        "networks": [{"name": WORLD, "instance": world.world}],
+        "pools": [{"name": "p", "network": WORLD, "capacity": 1}],
+    }
+    assert code_of(control, "CreatePools", config) == "IN_USE"
+    bob.set("token", ann.token)
+    bob.send(world.id)
+    world.wait_for_loss("token_peer_mismatch")
+    assert control("PoolsRemove", world.pools, ann.id, 5000) is True and world.ask("peer_ids") == [bob.id]
+
+
 def without_a_policy_nothing_is_taken():
     slot, *_ = start_node()
     config = {
