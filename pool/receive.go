@@ -19,15 +19,15 @@ type Verdict struct {
 	Inspector bool
 	// Pending: the sender is connected but not placed yet. Ask Settled when the message is handed over.
 	Pending bool
-	// unverified is the piggyback as it came, under PolicyNone.
-	unverified string
+	// unverified is the piggyback as it came, under PolicyNone. It lies in the message.
+	unverified []byte
 }
 
 // Piggyback is what stands in the place of the message's own: node id and inspector bit, or, unverified, what came.
 func (v Verdict) Piggyback() string {
 	switch {
 	case !v.Verified:
-		return v.unverified
+		return string(v.unverified)
 	case v.Inspector:
 		return v.NodeID + "1"
 	}
@@ -76,7 +76,7 @@ func (s *Set) judge(n *networkState, sender, channel string, data []byte) Verdic
 	case standing == standingNone:
 		return Verdict{Reason: ReasonNotMember}
 	case s.policy == PolicyNone:
-		return Verdict{unverified: string(h.piggyback), Pending: standing == standingPending}
+		return Verdict{unverified: h.piggyback, Pending: standing == standingPending}
 	}
 	v := s.judgeToken(m, sender, h.piggyback)
 	v.Pending = standing == standingPending && v.Reason == ""
