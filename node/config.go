@@ -55,6 +55,7 @@ type Config struct {
 	MDNS          MDNSConfig
 	WebRTC        WebRTCConfig
 	NAT           NATConfig
+	Topics        TopicsConfig
 	Limits        Limits
 	LogName       string
 	PopMessages   string
@@ -123,6 +124,11 @@ type NATConfig struct {
 	PortMapping, HolePunching, AutoNAT bool
 }
 
+// TopicsConfig configures publish/subscribe.
+type TopicsConfig struct {
+	PeerScoring bool
+}
+
 // defaultConfig is the one place of the defaults of P2P-04.
 func defaultConfig() Config {
 	return Config{
@@ -132,6 +138,7 @@ func defaultConfig() Config {
 		MDNS:        MDNSConfig{Service: defaultMDNSService},
 		WebRTC:      WebRTCConfig{Enabled: true},
 		NAT:         NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},
+		Topics:      TopicsConfig{PeerScoring: true},
 		Limits:      DefaultLimits(),
 		LogName:     defaultLogName,
 		PopMessages: PopJSON,

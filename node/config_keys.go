@@ -134,6 +134,9 @@ var configKeys = slices.Concat([]configKey{
 		func(c *Config) *bool { return &c.NAT.HolePunching }),
 	boolKey("nat.autonat", "autonat", "ask peers whether they reach this node",
 		func(c *Config) *bool { return &c.NAT.AutoNAT }),
+
+	boolKey("topics.peer_scoring", "topics_peer_scoring", "score peers by what they do wrong on topics; gossip only",
+		func(c *Config) *bool { return &c.Topics.PeerScoring }),
 }, limitConfigKeys(), []configKey{
 	textKey("log.name", "log_sub", "label of the node in log lines and filters; empty: the default",
 		checkLogName, func(c *Config) *string { return &c.LogName }),

@@ -107,6 +107,7 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 		"mdns": {"enabled": true, "service": "_my-network._udp"},
 		"webrtc": {"enabled": true, "ice_config": {"stun_servers": ["stun:192.0.2.3:3478"], "turn_servers": [
 			{"urls": "turn:turn.example.org:3478?transport=udp", "username": "u", "credential": "c"}]}},
+		"topics": {"peer_scoring": false},
 		"nat": {"port_mapping": false, "hole_punching": false, "autonat": false},
 		"limits": {"channels": 7}, "log": {"name": "world"}, "pop_messages": "binary"`)
 	limits := DefaultLimits()

@@ -24,6 +24,8 @@ const (
 	lossSenderMismatch    = "sender_mismatch"
 	lossDecodeError       = "decode_error"
 	lossNoMemory          = "no_memory"
+	lossNotMember         = "not_member"
+	lossRateLimited       = "rate_limited"
 )
 
 const (

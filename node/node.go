@@ -296,6 +296,7 @@ func (n *Node) close() error {
 	deadline := time.NewTimer(closeTimeout)
 	defer deadline.Stop()
 	n.links.close(closeDrainTimeout)
+	n.topics.outboxes.close(closeDrainTimeout)
 	n.cancel(ErrClosed)
 	n.tasks.Lock()
 	n.tasks.closed = true
@@ -306,6 +307,7 @@ func (n *Node) close() error {
 	n.queue.Close()
 
 	problem := n.awaitEnd(deadline.C)
+	n.topics.outboxes.endAll()
 	n.peers.close()
 	n.losses.close()
 	n.events.Close()

@@ -204,7 +204,7 @@ func TestAnotherRendezvousReplacesTheFirst(t *testing.T) {
 	}
 	waitUntil(t, "the first topic is left", func() bool {
 		reached, err := owner.Publish(within(t), first, listOf(t, owner.id, 8))
-		return err == nil && reached == 0
+		return err == nil && reached.Peers == 0
 	})
 	if _, err := owner.Publish(within(t), second, listOf(t, owner.id, 0)); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,8 @@ type Statistics struct {
 	Conns      int                          `json:"connections"`
 	EventsLost uint64                       `json:"events_lost"`
 	Relay      *RelayStatistics             `json:"relay,omitempty"` // of a node with relay.enable_service
+	// TopicScores are the scores of peers on topics, those other than 0: negative for what they did wrong.
+	TopicScores map[string]float64 `json:"topic_scores"`
 }
 
 // TrafficReceived is what the receive queues did and hold. received = delivered + waiting + the losses of the queues.
@@ -69,6 +71,8 @@ func (n *Node) Statistics() Statistics {
 		Conns:      len(n.host.Network().Conns()),
 		EventsLost: n.events.Lost(),
 		Relay:      n.relay.statistics(),
+
+		TopicScores: n.topics.scores.list(),
 	}
 }
 

@@ -11,15 +11,16 @@ import (
 // topicTracer counts what pubsub drops without an error: full peer queues, full validation queues, full subscriptions.
 // pubsub calls it from its event loop, so it never blocks.
 type topicTracer struct {
-	node  *Node
-	peers struct {
+	node     *Node
+	outboxes *topicOutboxes
+	peers    struct {
 		sync.RWMutex
 		protocol map[peer.ID]string
 	}
 }
 
-func newTopicTracer(n *Node) *topicTracer {
-	t := &topicTracer{node: n}
+func newTopicTracer(n *Node, outboxes *topicOutboxes) *topicTracer {
+	t := &topicTracer{node: n, outboxes: outboxes}
 	t.peers.protocol = map[peer.ID]string{}
 	return t
 }
@@ -41,6 +42,7 @@ func (t *topicTracer) OnNewOutboundStream(p peer.ID, proto protocol.ID) {
 }
 
 func (t *topicTracer) OnClosedOutboundStream(p peer.ID) {
+	t.outboxes.ended(p)
 	t.peers.Lock()
 	defer t.peers.Unlock()
 	delete(t.peers.protocol, p)
@@ -48,6 +50,7 @@ func (t *topicTracer) OnClosedOutboundStream(p peer.ID) {
 
 // DropRPC counts the messages in an RPC that found the peer's queue full; control messages are no loss.
 func (t *topicTracer) DropRPC(rpc *pubsub.RPC, p peer.ID) {
+	t.outboxes.handled(rpc)
 	for _, message := range rpc.GetPublish() {
 		t.node.losses.add(directionOut, lossSendQueueFull, message.GetTopic(), p.String(), 1)
 	}
@@ -79,6 +82,9 @@ func (t *topicTracer) UndeliverableMessage(message *pubsub.Message) {
 	t.node.losses.add(directionIn, lossQueueFull, message.GetTopic(), message.GetFrom().String(), 1)
 }
 
+// SendRPC: pubsub has put an RPC into the peer's queue.
+func (t *topicTracer) SendRPC(rpc *pubsub.RPC, p peer.ID) { t.outboxes.queued(p, rpc) }
+
 func (t *topicTracer) Join(string)                      {}
 func (t *topicTracer) Leave(string)                     {}
 func (t *topicTracer) Graft(peer.ID, string)            {}
@@ -88,4 +94,3 @@ func (t *topicTracer) DeliverMessage(*pubsub.Message)   {}
 func (t *topicTracer) DuplicateMessage(*pubsub.Message) {}
 func (t *topicTracer) ThrottlePeer(peer.ID)             {}
 func (t *topicTracer) RecvRPC(*pubsub.RPC)              {}
-func (t *topicTracer) SendRPC(*pubsub.RPC, peer.ID)     {}

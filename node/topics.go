@@ -2,17 +2,14 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
-	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"peerbus/queue"
 )
@@ -27,15 +24,18 @@ const (
 // topics runs publish/subscribe. A topic is joined by the first publish or subscribe; it stays joined after unsubscribing,
 // so that publishing goes on, until room is needed for another.
 type topics struct {
-	node   *Node
-	router *pubsub.PubSub
-	tracer *topicTracer
-	served rosterServer
+	node     *Node
+	router   *pubsub.PubSub
+	tracer   *topicTracer
+	served   rosterServer
+	outboxes *topicOutboxes
+	scores   *topicScores
 
 	state struct {
 		sync.Mutex
 		joined     map[string]*topic
-		rendezvous *rendezvous // of the subscribed rendezvous topic
+		guarded    map[string]bool // topics with rules
+		rendezvous *rendezvous     // of the subscribed rendezvous topic
 	}
 }
 
@@ -50,8 +50,10 @@ type topic struct {
 	// peers are the connected subscribers, as the watcher saw them: asking the router costs two thread switches.
 	peers struct {
 		sync.Mutex
-		ids map[peer.ID]struct{}
+		ids     map[peer.ID]struct{}
+		changed chan struct{} // closed and replaced when one joins or leaves
 	}
+	announcing atomic.Bool // a goroutine waits to raise the writable event
 }
 
 func (t *topic) note(e pubsub.PeerEvent) {
@@ -62,6 +64,22 @@ func (t *topic) note(e pubsub.PeerEvent) {
 	} else {
 		t.peers.ids[e.Peer] = struct{}{}
 	}
+	close(t.peers.changed)
+	t.peers.changed = make(chan struct{})
+}
+
+func (t *topic) hasPeer(id peer.ID) bool {
+	t.peers.Lock()
+	defer t.peers.Unlock()
+	_, has := t.peers.ids[id]
+	return has
+}
+
+// counted answers the number of connected subscribers, and a channel that is closed when it changes.
+func (t *topic) counted() (int, <-chan struct{}) {
+	t.peers.Lock()
+	defer t.peers.Unlock()
+	return len(t.peers.ids), t.peers.changed
 }
 
 func (t *topic) listPeers() []peer.ID {
@@ -77,29 +95,11 @@ func (t *topic) countPeers() int {
 }
 
 func newTopics(n *Node) *topics {
-	t := &topics{node: n, tracer: newTopicTracer(n)}
+	t := &topics{node: n, outboxes: newTopicOutboxes(n), scores: &topicScores{node: n}}
+	t.tracer = newTopicTracer(n, t.outboxes)
 	t.state.joined = map[string]*topic{}
+	t.state.guarded = map[string]bool{}
 	return t
-}
-
-// noDialHost keeps pubsub from dialling: a stream to a peer that was just disconnected must not bring it back, and peers that
-// others name are dialled only with network.peer_exchange.
-type noDialHost struct {
-	host.Host
-	node *Node
-}
-
-var errNoPeerExchange = errors.New("network.peer_exchange is off")
-
-func (h noDialHost) Connect(ctx context.Context, info peer.AddrInfo) error {
-	if !h.node.config.Network.PeerExchange || h.node.gate.refused(info.ID) {
-		return errNoPeerExchange
-	}
-	return h.Host.Connect(ctx, info)
-}
-
-func (h noDialHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
-	return h.Host.NewStream(network.WithNoDial(ctx, "pubsub"), p, ids...)
 }
 
 func (t *topics) start() error {
@@ -112,15 +112,19 @@ func (t *topics) start() error {
 		// Several workers would check the signatures of one publisher's messages side by side and swap their order.
 		pubsub.WithValidateWorkers(1),
 		pubsub.WithRawTracer(t.tracer),
+		pubsub.WithDefaultValidator(pubsub.ValidatorEx(t.noteNumber), pubsub.WithValidatorInline(true)),
 	}
 	options = append(options, t.node.found.topicOptions()...)
 	var err error
 	if t.node.config.Network.FloodSub {
-		t.router, err = pubsub.NewFloodSub(t.node.ctx, noDialHost{t.node.host, t.node}, options...)
+		t.router, err = pubsub.NewFloodSub(t.node.ctx, topicHost{t.node.host, t.node}, options...)
 	} else {
 		// Flood publishing sends own messages to every connected subscriber instead of waiting for the mesh to form.
 		options = append(options, pubsub.WithFloodPublish(true), pubsub.WithPeerExchange(t.node.config.Network.PeerExchange))
-		t.router, err = pubsub.NewGossipSub(t.node.ctx, noDialHost{t.node.host, t.node}, options...)
+		if t.node.config.Topics.PeerScoring {
+			options = append(options, t.scores.options()...)
+		}
+		t.router, err = pubsub.NewGossipSub(t.node.ctx, topicHost{t.node.host, t.node}, options...)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: starting publish/subscribe: %v", ErrInternal, err)
@@ -148,6 +152,10 @@ func (t *topics) joinLocked(name channelName) (*topic, error) {
 	if err != nil {
 		return nil, t.problem("joining", name, err)
 	}
+	if err := t.scoreLocked(handle); err != nil {
+		_ = handle.Close()
+		return nil, t.problem("scoring", name, err)
+	}
 	watcher, err := handle.EventHandler()
 	if err != nil {
 		_ = handle.Close()
@@ -156,12 +164,20 @@ func (t *topics) joinLocked(name channelName) (*topic, error) {
 	ctx, stop := context.WithCancel(t.node.ctx)
 	joined := &topic{name: name, handle: handle, watcher: watcher, stop: stop}
 	joined.peers.ids = map[peer.ID]struct{}{}
+	joined.peers.changed = make(chan struct{})
 	for _, id := range handle.ListPeers() {
 		joined.peers.ids[id] = struct{}{} // the watcher has yet to run
 	}
 	t.node.spawn("topic watcher", func() { t.watch(ctx, joined) })
 	t.state.joined[name.text] = joined
 	return joined, nil
+}
+
+func (t *topics) scoreLocked(handle *pubsub.Topic) error {
+	if t.node.config.Network.FloodSub || !t.node.config.Topics.PeerScoring {
+		return nil
+	}
+	return handle.SetScoreParams(topicScoring())
 }
 
 // leaveUnusedLocked leaves one topic that nobody subscribes to.
@@ -277,6 +293,7 @@ func (t *topics) read(joined *topic, subscription *pubsub.Subscription) {
 			From:     from,
 			Channel:  joined.name.text,
 			Protocol: t.tracer.protocolOf(message.ReceivedFrom),
+			ID:       messageNumber(message.Message),
 			Data:     t.node.ownPayload(message.Data),
 			Verdict:  known,
 		}, 0)
@@ -293,34 +310,6 @@ func (n *Node) ownPayload(payload []byte) []byte {
 	return owned
 }
 
-// Publish sends one message on a topic and answers the number of connected subscribers at that moment.
-func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int, error) {
-	name, err := parseTopic(channel)
-	if err != nil {
-		return 0, err
-	}
-	if len(payload) > n.config.Limits.MessageBytes {
-		return 0, fmt.Errorf("%w: %d bytes, limits.message_bytes is %d", ErrTooLarge, len(payload), n.config.Limits.MessageBytes)
-	}
-	joined, err := n.topics.forPublishing(name)
-	if err != nil {
-		return 0, err
-	}
-	reached := joined.countPeers()
-	ctx, cancel := n.bind(ctx)
-	defer cancel()
-	// The router keeps the payload; the caller may reuse its own.
-	if err := joined.handle.Publish(ctx, slices.Clone(payload)); err != nil {
-		return 0, n.publishError(ctx, name, err)
-	}
-	n.traffic.publishedMessages.Add(1)
-	n.traffic.publishedBytes.Add(uint64(len(payload)))
-	if reached == 0 {
-		n.losses.add(directionOut, lossNoPeers, name.text, "", 1)
-	}
-	return reached, nil
-}
-
 func (t *topics) forPublishing(name channelName) (*topic, error) {
 	t.state.Lock()
 	defer t.state.Unlock()
@@ -332,14 +321,30 @@ func (t *topics) forPublishing(name channelName) (*topic, error) {
 	return t.joinLocked(name)
 }
 
-func (n *Node) publishError(ctx context.Context, name channelName, err error) error {
-	if ctx.Err() != nil {
-		return contextError(ctx, "publishing on "+name.text)
+// WaitForTopicPeers waits until at least count connected peers subscribe to the topic, joining it when needed. It answers
+// how many do.
+func (n *Node) WaitForTopicPeers(ctx context.Context, channel string, count int) (int, error) {
+	name, err := parseTopic(channel)
+	if err != nil {
+		return 0, err
 	}
-	if _, invalid := err.(pubsub.ValidationError); invalid {
-		return fmt.Errorf("%w: topic %q takes only valid rendezvous lists from its owner or a master: %v", ErrArgument, name.text, err)
+	joined, err := n.topics.forPublishing(name)
+	if err != nil {
+		return 0, err
 	}
-	return n.topics.problem("publishing on", name, err)
+	ctx, cancel := n.bind(ctx)
+	defer cancel()
+	for {
+		peers, changed := joined.counted()
+		if peers >= count {
+			return peers, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return peers, contextError(ctx, fmt.Sprintf("waiting for %d subscribers of %q, %d are connected", count, name.text, peers))
+		}
+	}
 }
 
 // TopicPeers lists the connected peers that subscribe to any joined topic, each once.

@@ -21,8 +21,8 @@ func TestATopicReachesEverySubscriberButNotTheSender(t *testing.T) {
 	const count = 200
 	for i := range count {
 		reached, err := a.Publish(within(t), topic, number(0, i, 100+i*200))
-		if err != nil || reached != 2 {
-			t.Fatalf("reached %d, %v", reached, err)
+		if err != nil || reached.Peers != 2 {
+			t.Fatalf("reached %d, %v", reached.Peers, err)
 		}
 	}
 	for _, n := range []*Node{b, c} {
@@ -59,8 +59,8 @@ func TestTopicMessagesOfAllSizesKeepTheirOrder(t *testing.T) {
 func TestPublishingWithoutSubscribersIsCounted(t *testing.T) {
 	n := startNode(t)
 	topic := topicName(n.id, "nobody")
-	if reached, err := n.Publish(within(t), topic, []byte("x")); err != nil || reached != 0 {
-		t.Errorf("reached %d, %v", reached, err)
+	if reached, err := n.Publish(within(t), topic, []byte("x")); err != nil || reached.Peers != 0 {
+		t.Errorf("reached %d, %v", reached.Peers, err)
 	}
 	expectLosses(t, n, directionOut, map[string]uint64{lossNoPeers: 1})
 	eventOf(t, n, EventMessagesLost, map[string]any{"reason": lossNoPeers, "channel": topic})
@@ -76,8 +76,8 @@ func TestPublishingAfterUnsubscribingGoesOn(t *testing.T) {
 	if err := errors.Join(a.Unsubscribe(topic), a.Unsubscribe(topic), a.Unsubscribe(topicName(a.id, "never seen"))); err != nil {
 		t.Fatal(err)
 	}
-	if reached, err := a.Publish(within(t), topic, []byte("still here")); err != nil || reached != 1 {
-		t.Errorf("reached %d, %v", reached, err)
+	if reached, err := a.Publish(within(t), topic, []byte("still here")); err != nil || reached.Peers != 1 {
+		t.Errorf("reached %d, %v", reached.Peers, err)
 	}
 	if got := receive(t, b, 1); string(got[0].Data) != "still here" {
 		t.Errorf("received %q", got[0].Data)

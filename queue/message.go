@@ -6,8 +6,10 @@ import "errors"
 // len(Data), so a Data that is a small part of a large array holds more memory than is counted.
 type Message struct {
 	From, Channel, Protocol string
-	Data                    []byte
-	Verdict                 Verdict
+	// ID is the sender's number of the message, 0 when the protocol has none.
+	ID      uint64
+	Data    []byte
+	Verdict Verdict
 	// Gap is set on hand-over: messages lost on this channel right before this one.
 	Gap uint64
 }

@@ -1,0 +1,235 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	// publishChunkMessages and publishChunkBytes bound what one hand-over to the router carries: above, the first
+	// messages of a batch would wait for the signatures of the last.
+	publishChunkMessages = 64
+	publishChunkBytes    = 256 << 10
+	// coalescedRPCBytes bounds the payload of RPCs that carry several messages.
+	coalescedRPCBytes = 64 << 10
+)
+
+// Publication says what became of a published message.
+type Publication struct {
+	// ID is the publisher's number of the message: it grows with every message that this node publishes, on any topic,
+	// and receivers see it.
+	ID uint64
+	// Peers is how many connected subscribers there were at that moment.
+	Peers int
+}
+
+// receipt carries the number that pubsub gives a message back to its publisher.
+type receipt struct {
+	id       uint64
+	expected bool // in the outboxes of peers
+}
+
+// noteNumber is a validator of every message: an own one passes it on its publisher's goroutine.
+func (t *topics) noteNumber(_ context.Context, _ peer.ID, message *pubsub.Message) pubsub.ValidationResult {
+	if note, own := message.ValidatorData.(*receipt); own {
+		note.id = messageNumber(message.Message)
+		if note.expected {
+			t.outboxes.expect(note.id)
+		}
+	}
+	return pubsub.ValidationAccept
+}
+
+// messageNumber reads the publisher's number of a message; 0 when it has none of our width.
+func messageNumber(message *pb.Message) uint64 {
+	if number := message.GetSeqno(); len(number) == 8 {
+		return binary.BigEndian.Uint64(number)
+	}
+	return 0
+}
+
+// Publish sends one message on a topic. It waits until ctx ends for subscribers that are slower than the publisher
+// (ErrWouldBlock: nothing was published).
+func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (Publication, error) {
+	joined, err := n.publishable(channel, payload)
+	if err != nil {
+		return Publication{}, err
+	}
+	published, err := n.publishChunk(ctx, joined, [][]byte{payload})
+	if err != nil {
+		return Publication{}, err
+	}
+	return published[0], nil
+}
+
+// PublishBatch publishes the messages in order. It answers those that were published; the error tells why the others were
+// not.
+func (n *Node) PublishBatch(ctx context.Context, channel string, payloads [][]byte) ([]Publication, error) {
+	for k, payload := range payloads {
+		if _, err := n.publishable(channel, payload); err != nil {
+			return nil, fmt.Errorf("message %d: %w", k, err)
+		}
+	}
+	published := make([]Publication, 0, len(payloads))
+	for len(payloads) > 0 {
+		joined, err := n.publishable(channel, nil)
+		if err != nil {
+			return published, err
+		}
+		count := chunkLength(payloads)
+		chunk, err := n.publishChunk(ctx, joined, payloads[:count])
+		published = append(published, chunk...)
+		if err != nil {
+			return published, err
+		}
+		payloads = payloads[count:]
+	}
+	return published, nil
+}
+
+func chunkLength(payloads [][]byte) int {
+	bytes := 0
+	for i, payload := range payloads {
+		bytes += len(payload)
+		if i > 0 && (i >= publishChunkMessages || bytes > publishChunkBytes) {
+			return i
+		}
+	}
+	return len(payloads)
+}
+
+// publishChunk hands messages to the router at once. It answers those that were published.
+func (n *Node) publishChunk(ctx context.Context, joined *topic, payloads [][]byte) ([]Publication, error) {
+	t := n.topics
+	if err := t.outboxes.await(ctx, joined); err != nil {
+		return nil, err
+	}
+	peers := joined.countPeers()
+	publish := t.publishBatched
+	if n.config.Network.FloodSub { // whose router knows no batches
+		publish = t.publishEach
+	}
+	notes, err := publish(joined, payloads, peers)
+	published := make([]Publication, len(notes))
+	for i, note := range notes {
+		published[i] = Publication{note.id, peers}
+		n.traffic.publishedMessages.Add(1)
+		n.traffic.publishedBytes.Add(uint64(len(payloads[i])))
+	}
+	if peers == 0 {
+		n.losses.add(directionOut, lossNoPeers, joined.name.text, "", uint64(len(notes)))
+	}
+	return published, err
+}
+
+func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]receipt, error) {
+	var batch pubsub.MessageBatch
+	var problem error
+	notes := make([]receipt, 0, len(payloads)) // with room for all: the router keeps pointers into it
+	for _, payload := range payloads {
+		notes = append(notes, receipt{expected: true})
+		// The router keeps the payload; the caller may reuse its own.
+		if err := joined.handle.AddToBatch(t.node.ctx, &batch, slices.Clone(payload), pubsub.WithValidatorData(&notes[len(notes)-1])); err != nil {
+			problem = t.publishError(joined.name, err)
+			t.outboxes.settle(notes[len(notes)-1:])
+			notes = notes[:len(notes)-1]
+			break
+		}
+	}
+	if len(notes) == 0 {
+		return nil, problem
+	}
+	withCoalescing := func(options *pubsub.BatchPublishOptions) error {
+		options.Strategy = &coalescingScheduler{outboxes: t.outboxes, notes: notes, byPeer: map[peer.ID][]*pubsub.RPC{}}
+		return nil
+	}
+	if err := t.router.PublishBatch(&batch, withCoalescing); err != nil {
+		t.outboxes.settle(notes)
+		return nil, t.problem("publishing on", joined.name, err)
+	}
+	return notes, problem
+}
+
+func (t *topics) publishEach(joined *topic, payloads [][]byte, peers int) ([]receipt, error) {
+	notes := make([]receipt, len(payloads))
+	for i, payload := range payloads {
+		notes[i].expected = peers > 0
+		if err := joined.handle.Publish(t.node.ctx, slices.Clone(payload), pubsub.WithValidatorData(&notes[i])); err != nil {
+			t.outboxes.settle(notes[i : i+1])
+			return notes[:i], t.publishError(joined.name, err)
+		}
+	}
+	return notes, nil
+}
+
+// publishable checks a message and answers its topic, joining it when needed.
+func (n *Node) publishable(channel string, payload []byte) (*topic, error) {
+	name, err := parseTopic(channel)
+	if err != nil {
+		return nil, err
+	}
+	if most := n.config.Limits.MessageBytes; len(payload) > most {
+		return nil, fmt.Errorf("%w: %d bytes, limits.message_bytes is %d", ErrTooLarge, len(payload), most)
+	}
+	return n.topics.forPublishing(name)
+}
+
+func (t *topics) publishError(name channelName, err error) error {
+	if _, invalid := err.(pubsub.ValidationError); invalid && t.node.ctx.Err() == nil {
+		return fmt.Errorf("%w: topic %q refuses this message by its own rules: %v", ErrArgument, name.text, err)
+	}
+	return t.problem("publishing on", name, err)
+}
+
+// coalescingScheduler keeps the order of a batch, which pubsub's own does not, and joins small messages for one peer into
+// one RPC: one write instead of many.
+type coalescingScheduler struct {
+	outboxes *topicOutboxes
+	notes    []receipt // of the batch
+	peers    []peer.ID
+	byPeer   map[peer.ID][]*pubsub.RPC
+	room     map[peer.ID]int // bytes that still fit into the peer's last RPC
+}
+
+func (s *coalescingScheduler) AddRPC(p peer.ID, _ string, rpc *pubsub.RPC) {
+	size := 0
+	for _, m := range rpc.GetPublish() {
+		size += len(m.GetData())
+	}
+	waiting, known := s.byPeer[p]
+	if !known {
+		s.peers = append(s.peers, p)
+	}
+	if s.room == nil {
+		s.room = map[peer.ID]int{}
+	}
+	if last := len(waiting) - 1; last >= 0 && size <= s.room[p] {
+		waiting[last].Publish = append(waiting[last].Publish, rpc.GetPublish()...)
+		s.room[p] -= size
+		return
+	}
+	// The router hands the same RPC to every peer of a message, so each peer's gets a list of its own.
+	own := &pubsub.RPC{RPC: pb.RPC{Publish: slices.Clone(rpc.GetPublish())}}
+	s.byPeer[p] = append(waiting, own)
+	s.room[p] = coalescedRPCBytes - size
+}
+
+func (s *coalescingScheduler) All() iter.Seq2[peer.ID, *pubsub.RPC] {
+	return func(yield func(peer.ID, *pubsub.RPC) bool) {
+		defer s.outboxes.settle(s.notes)
+		for _, p := range s.peers {
+			for _, rpc := range s.byPeer[p] {
+				if !yield(p, rpc) {
+					return
+				}
+			}
+		}
+	}
+}
