@@ -159,8 +159,8 @@ func sendOrPublish(i *instance, channel string, payload []byte) (any, error) {
 	ctx, cancel := context.WithTimeout(i.node.Context(), node.SendTimeout)
 	defer cancel()
 	if node.IsTopic(channel) {
-		peers, err := i.node.Publish(ctx, channel, payload)
-		return map[string]int{"peers": peers}, err
+		published, err := i.node.Publish(ctx, channel, payload)
+		return map[string]int{"peers": published.Peers}, err
 	}
 	if err := i.node.SendAndWait(ctx, channel, payload); err != nil {
 		return nil, err
@@ -239,6 +239,53 @@ func unsubscribe(i *instance, channel string) (any, error) {
 //export go_GetTopicPeers
 func go_GetTopicPeers(number C.int) *C.char {
 	return onNode("GetTopicPeers", number, func(i *instance) (any, error) { return i.node.TopicPeers(), nil })
+}
+
+//export go_SetTopicRules
+func go_SetTopicRules(number C.int, channel *C.char, channelLength C.size_t, text *C.char, length C.size_t) *C.char {
+	return onNode("SetTopicRules", number, func(i *instance) (any, error) {
+		name, err := textArgument("channel", channel, channelLength)
+		if err != nil {
+			return nil, err
+		}
+		given, err := textArgument("rulesJSON", text, length)
+		if err != nil {
+			return nil, err
+		}
+		rules, err := node.ParseTopicRules(given)
+		if err != nil {
+			return nil, err
+		}
+		return "set", i.node.SetTopicRules(name, rules)
+	})
+}
+
+//export go_WaitForTopicPeers
+func go_WaitForTopicPeers(number C.int, channel *C.char, channelLength C.size_t, count, timeoutMs C.int) *C.char {
+	return onNode("WaitForTopicPeers", number, func(i *instance) (any, error) {
+		name, err := textArgument("channel", channel, channelLength)
+		if err != nil {
+			return nil, err
+		}
+		if count < 0 {
+			return nil, fmt.Errorf("%w: count is %d", node.ErrArgument, count)
+		}
+		timeout, err := timeoutArgument(timeoutMs)
+		if err != nil {
+			return nil, err
+		}
+		call := newCallContext(i.node.Context(), timeout)
+		defer call.end()
+		return waitForTopicPeers(call, i, name, int(count))
+	})
+}
+
+func waitForTopicPeers(ctx context.Context, i *instance, channel string, count int) (any, error) {
+	peers, err := i.node.WaitForTopicPeers(ctx, channel, count)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]int{"peers": peers}, nil
 }
 
 //export go_GetRendezvousPeers

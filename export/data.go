@@ -23,7 +23,8 @@ func go_peerbus_send(number C.int, channel *C.char, channelLength C.size_t, data
 //export go_peerbus_publish
 func go_peerbus_publish(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) C.int {
 	return onChannel("peerbus_publish", number, channel, channelLength, data, size, timeoutMs, problem, func(i *instance, c dataCall) (int, error) {
-		return i.node.Publish(c.context, c.channel, c.payload)
+		published, err := i.node.Publish(c.context, c.channel, c.payload)
+		return published.Peers, err
 	})
 }
 

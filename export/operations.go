@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -53,6 +54,16 @@ var operationFunctions = map[string]func(ctx context.Context, i *instance, argum
 	},
 	"UnsubscribeFromTopic": func(_ context.Context, i *instance, argument string) (any, error) {
 		return unsubscribe(i, argument)
+	},
+	"WaitForTopicPeers": func(ctx context.Context, i *instance, argument string) (any, error) {
+		var asked struct {
+			Channel string `json:"channel"`
+			Count   int    `json:"count"`
+		}
+		if err := json.Unmarshal([]byte(argument), &asked); err != nil || asked.Count < 0 {
+			return nil, fmt.Errorf(`%w: expected {"channel":text,"count":number}, got %q`, node.ErrArgument, argument)
+		}
+		return waitForTopicPeers(ctx, i, asked.Channel, asked.Count)
 	},
 	"Flush": func(ctx context.Context, i *instance, argument string) (any, error) {
 		if err := i.node.Flush(ctx, argument); err != nil {

@@ -105,6 +105,16 @@ char *PopMessages(int instance) { CONTROL(go_PopMessages(instance)); }
 char *SubscribeToTopic(int instance, const char *channel) { CONTROL(go_SubscribeToTopic(instance, TEXT(channel))); }
 char *UnsubscribeFromTopic(int instance, const char *channel) { CONTROL(go_UnsubscribeFromTopic(instance, TEXT(channel))); }
 char *GetTopicPeers(int instance) { CONTROL(go_GetTopicPeers(instance)); }
+char *SetTopicRules(int instance, const char *channel, const char *rulesJSON)
+{
+    CONTROL(go_SetTopicRules(instance, TEXT(channel), TEXT(rulesJSON)));
+}
+
+char *WaitForTopicPeers(int instance, const char *channel, int count, int timeoutMs)
+{
+    CONTROL(go_WaitForTopicPeers(instance, TEXT(channel), count, timeoutMs));
+}
+
 char *GetRendezvousPeers(int instance) { CONTROL(go_GetRendezvousPeers(instance)); }
 
 /* ---- Events and operations */
@@ -133,6 +143,12 @@ int peerbus_flush(int instance, const char *channel, int timeout_ms)
 int peerbus_publish(int instance, const char *channel, const void *data, size_t size, int timeout_ms)
 {
     DATA(go_peerbus_publish(instance, TEXT(channel), (void *)data, size, timeout_ms, problem));
+}
+
+int peerbus_publish_batch(int instance, const char *channel, const peerbus_payload *messages, int count,
+                          int timeout_ms, peerbus_publication *out)
+{
+    DATA(go_peerbus_publish_batch(instance, TEXT(channel), (peerbus_payload *)messages, count, timeout_ms, out, problem));
 }
 
 int peerbus_receive(int instance, const char *channel, int max_messages, size_t max_bytes, int timeout_ms,

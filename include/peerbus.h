@@ -135,6 +135,18 @@ typedef enum peerbus_message_flag {
     PEERBUS_INSPECTOR = 2 /* the sender is the configured inspector and speaks as such; never without PEERBUS_VERIFIED */
 } peerbus_message_flag;
 
+/* A payload of the host, for functions that take many. */
+typedef struct peerbus_payload {
+    const void *data;
+    size_t size; /* bytes */
+} peerbus_payload;
+
+/* A published message. */
+typedef struct peerbus_publication {
+    uint64_t id;    /* the publisher's number of the message: it grows with each, on any topic, and receivers see it */
+    uint64_t peers; /* connected subscribers at that moment */
+} peerbus_publication;
+
 /* What one peerbus_receive handed over. The host owns it until peerbus_batch_free. */
 typedef struct peerbus_batch {
     const peerbus_message *messages; /* count entries, oldest first within a channel */
@@ -297,6 +309,22 @@ char *UnsubscribeFromTopic(int instance, const char *channel);
 /* Ids of the connected peers that subscribe to any topic this node has joined, each once. */
 char *GetTopicPeers(int instance);
 
+/* Rules of a topic, applied by the node itself to what it takes, forwards and publishes, instead of those it had; null
+ * removes them. They hold from the next message on, subscribed or not. rulesJSON is an object of these keys, all optional:
+ *     {"allow":["12D3..."],                    peers that may publish; absent: everybody. The node itself always may
+ *      "max_bytes":4096,                       of one payload
+ *      "rate":{"per_second":10,"burst":20},    of each author but the node itself, in messages
+ *      "schema":"any"|"json"|"envelope",       "envelope": a typed message (peerbus.messages) whose sender is its author
+ *      "content_types":["text"]}               of envelopes
+ * What they refuse from others does not spread from here and is counted (not_member, oversize, rate_limited, decode_error,
+ * sender_mismatch); an own message that they refuse is INVALID_ARGUMENT. Not for rendezvous topics, which have rules of
+ * their own. At most 4096 topics have rules (REFUSED). */
+char *SetTopicRules(int instance, const char *channel, const char *rulesJSON);
+
+/* Waits up to timeoutMs until at least count connected peers subscribe to the topic, joining it (without subscribing) when
+ * needed. Answer: {"peers":n}; TIMEOUT, whose text says how many there are. */
+char *WaitForTopicPeers(int instance, const char *channel, int count, int timeoutMs);
+
 /* The newest accepted snapshot of the rendezvous topic: {"peers":[...],"update_count":N}; Empty before the first.
  * Accepted are snapshots from the topic's owner, or from a peer that the accepted snapshot lists as a master, whose
  * update_count is above the last one. Rendezvous messages never show up as received messages. The list that the owner published
@@ -328,7 +356,8 @@ char *PopEvents(int instance, int maxEvents, int timeoutMs);
 
 /* Runs a blocking control function in the background. function: "ConnectTo" (argument: as its addrsJSON),
  * "DisconnectFrom", "ReserveOnRelay", "FindPeer" (peer id), "StartStaticRelay" (its addrInfoJSON), "SubscribeToTopic",
- * "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush), "Advertise" (name).
+ * "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush), "Advertise" (name), "WaitForTopicPeers"
+ * ({"channel":text,"count":n}).
  * Answer: {"operation":7}; its end, also because of a bad argument, is an "operation" event, which no full event queue
  * drops. At most 1024 that run or whose end PopEvents has not taken: LIMIT. */
 char *StartOperation(int instance, const char *function, const char *argument, int timeoutMs);
@@ -350,8 +379,17 @@ int peerbus_flush(int instance, const char *channel, int timeout_ms);
 
 /* Publishes one message on a topic, joining it without subscribing when needed. data is copied.
  * Returns the number of connected subscribers at that moment (0: nobody was reached; counted as no_peers).
- * timeout_ms bounds the wait for the topic's checks; TIMEOUT: nothing was published. */
+ * Waits up to timeout_ms while a subscriber takes messages slower than they are published: WOULD_BLOCK: nothing was
+ * published, a "writable" event follows. A subscriber that takes nothing for 1 s ceases to hold the others up: what it
+ * then misses is counted (send_queue_full, peer_closed) with its peer id. */
 int peerbus_publish(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
+
+/* Publishes count messages (1 .. PEERBUS_MAX_BATCH) on a topic, in order and cheaper than one by one. out, NULL or count
+ * entries, tells of each what was published. Returns how many were published, from the first on: fewer than count when the
+ * others found no room before the deadline or failed, for the reason in peerbus_last_error; a negative code when none was.
+ * A message that is too large, or against the topic's rules of form, refuses the messages from itself on. */
+int peerbus_publish_batch(int instance, const char *channel, const peerbus_payload *messages, int count, int timeout_ms,
+                          peerbus_publication *out);
 
 /* Takes waiting messages, of one channel or, with channel NULL, of all in turn. Waits up to timeout_ms for the first.
  * At most max_messages (1 .. PEERBUS_MAX_BATCH) and about max_bytes (0: no bound) of payload, but always one if any waits.

@@ -67,6 +67,12 @@ func (a *NodeNetwork) Reserve(ctx context.Context, id string) (time.Time, error)
 	return a.ReserveOnRelay(ctx, decoded)
 }
 
+// Publish publishes on a topic and answers how many connected subscribers there were.
+func (a *NodeNetwork) Publish(ctx context.Context, channel string, payload []byte) (int, error) {
+	published, err := a.Node.Publish(ctx, channel, payload)
+	return published.Peers, err
+}
+
 // Spares tells whether a refused peer keeps its connection, which the library itself needs (POOL-44).
 func (a *NodeNetwork) Spares(id string) bool {
 	decoded, err := peer.Decode(id)

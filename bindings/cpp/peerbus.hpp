@@ -664,6 +664,43 @@ public:
         return try_publish(channel, data, timeout).value();
     }
 
+    // In order. Answer: those that were published; fewer than given when the rest found no room or failed.
+    Result<std::vector<peerbus_publication>> try_publish_batch(
+        std::string_view channel, const std::vector<Bytes> &messages, Milliseconds timeout) {
+        const detail::Text text(channel);
+        if (auto failure = detail::cut(text)) return *failure;
+        std::vector<peerbus_payload> payloads;
+        for (const auto &message : messages) payloads.push_back({message.data(), message.size()});
+        std::vector<peerbus_publication> published(messages.size());
+        const int count = peerbus_publish_batch(instance_, text.c_str(), payloads.data(), static_cast<int>(payloads.size()),
+                                                detail::milliseconds(timeout), published.data());
+        if (count < 0) return failed(count);
+        published.resize(static_cast<std::size_t>(count));
+        return published;
+    }
+    std::vector<peerbus_publication> publish_batch(
+        std::string_view channel, const std::vector<Bytes> &messages, Milliseconds timeout) {
+        return try_publish_batch(channel, messages, timeout).value();
+    }
+
+    // Waits until at least count connected peers subscribe to the topic.
+    Result<void> try_wait_for_topic_peers(std::string_view channel, int count, Milliseconds timeout) {
+        const detail::Text text(channel);
+        if (auto failure = detail::cut(text)) return *failure;
+        return detail::done(answer(WaitForTopicPeers(instance_, text.c_str(), count, detail::milliseconds(timeout))));
+    }
+    void wait_for_topic_peers(std::string_view channel, int count, Milliseconds timeout) {
+        try_wait_for_topic_peers(channel, count, timeout).value();
+    }
+
+    // rules: a JSON object, or "null" for none.
+    Result<void> try_set_topic_rules(std::string_view channel, std::string_view rules) {
+        const detail::Text name(channel), text(rules);
+        if (auto failure = detail::cut(name, text)) return *failure;
+        return detail::done(answer(SetTopicRules(instance_, name.c_str(), text.c_str())));
+    }
+    void set_topic_rules(std::string_view channel, std::string_view rules) { try_set_topic_rules(channel, rules).value(); }
+
     // JSON list of peer ids.
     Result<std::string> try_topic_peers() const { return answer(GetTopicPeers(instance_)); }
     std::string topic_peers() const { return try_topic_peers().value(); }

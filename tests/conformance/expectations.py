@@ -134,6 +134,7 @@ ARGUMENTS = {
     ("int", "timeoutMs"): TIMEOUT,
     ("int", "timeout_ms"): TIMEOUT,
     ("int", "maxEvents"): number("1", "4096"),
+    ("int", "count"): number("1", "PEERBUS_MAX_BATCH"),
     ("int", "max_messages"): number("1", "PEERBUS_MAX_BATCH"),
     ("size_t", "max_bytes"): {"size_max": ("SIZE_MAX", SUCCESS), "one": ("1", SUCCESS)},
     ("peerbus_batch **", "out"): {"null": ("NULL", INVALID)},
@@ -160,6 +161,17 @@ ARGUMENTS = {
     ("int", "content_field"): values(
         INVALID, minus_one="-1", one="1", ten="10", none_with_data="0", int_max="INT_MAX", int_min="INT_MIN"
     ),
+    ("const peerbus_payload *", "messages"): {
+        "null": ("NULL", INVALID),
+        "null_data": ("&(peerbus_payload){NULL, 1}", INVALID),
+        "huge": ("&(peerbus_payload){direct, SIZE_MAX}", TOO_LARGE),
+    },
+    ("peerbus_publication *", "out"): {"null": ("NULL", SUCCESS)},
+    ("const char *", "rulesJSON"): {
+        **JSON,
+        "unknown_key": ('"{\\"alow\\":[]}"', INVALID),
+        "negative_number": ('"{\\"max_bytes\\":-1}"', INVALID),
+    },
     ("int", "policy"): number("PEERBUS_BLOCK", "PEERBUS_LATEST"),
     ("int", "what"): number("PEERBUS_WAKE_MESSAGES", "PEERBUS_WAKE_EVENTS"),
     ("long long", "operation"): values(
@@ -452,6 +464,12 @@ FUNCTIONS = {
     "SubscribeToTopic": Function({**LIVE, "channel": "topic"}),
     "UnsubscribeFromTopic": Function({**LIVE, "channel": "topic"}),
     "GetTopicPeers": Function(LIVE),
+    "SetTopicRules": Function({**LIVE, "channel": "topic", "rulesJSON": '"null"'}),
+    "WaitForTopicPeers": Function(
+        {**LIVE, "channel": "topic", "count": "0", "timeoutMs": "0"},
+        abuse={("count", "below"): SUCCESS, ("count", "above"): labels("TIMEOUT"), ("count", "int_max"): labels("TIMEOUT")},
+        waits=(Wait("for_subscribers", 'emit_text("call", WaitForTopicPeers(SPARE, topic, 1, 60000));'),),
+    ),
     "GetRendezvousPeers": Function(LIVE, answers=labels("Empty")),
     "PopEvents": Function(
         {**LIVE, "maxEvents": "16", "timeoutMs": "0"},
@@ -484,6 +502,12 @@ FUNCTIONS = {
     "peerbus_publish": Function(
         {**LIVE, **DATA, "channel": "topic", "size": "5"},
         abuse={("data", "null"): INVALID, ("size", "zero"): labels("INVALID_ARGUMENT", "Success")},
+    ),
+    "peerbus_publish_batch": Function(
+        {
+            **LIVE, "channel": "topic", "messages": "&(peerbus_payload){topic, 5}", "count": "1", "timeout_ms": "5000",
+            "out": "NULL",
+        },
     ),
     "peerbus_receive": Function(
         {**LIVE, "channel": "direct", "max_messages": "16", "max_bytes": "0", "timeout_ms": "0", "out": "&batch"},
@@ -522,5 +546,6 @@ WAITS_FOR_NOTHING = {
     "PoolsReserve": "without a connection to the relay it fails at once",
     "peerbus_pools_publish": "the router of an idle node always answers at once",
     "StartOperation": "the timeout is the operation's, the call returns at once",
-    "peerbus_publish": "the router of an idle node always answers at once",
+    "peerbus_publish": "only a subscriber that is slow makes it wait",
+    "peerbus_publish_batch": "only a subscriber that is slow makes it wait",
 }

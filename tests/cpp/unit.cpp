@@ -178,14 +178,22 @@ static void topics_reach_their_subscribers() {
     Pair pair;
     const auto topic = peerbus::topic_channel(pair.alice.id(), "news");
     pair.bob.subscribe(topic);
-    int reached = 0;
-    for (int attempt = 0; reached == 0 && attempt < 200; ++attempt) {
-        reached = pair.alice.publish(topic, peerbus::bytes("extra"), 5s);
-        if (reached == 0) pair.bob.events(50ms);
-    }
-    CHECK(reached == 1);
+    pair.alice.wait_for_topic_peers(topic, 1, 10s);
+    CHECK(pair.alice.publish(topic, peerbus::bytes("extra"), 5s) == 1);
     CHECK(pair.bob.receive(10s)[0].text() == "extra");
     CHECK(pair.alice.topic_peers() == "[\"" + pair.bob.id() + "\"]");
+    const auto published = pair.alice.publish_batch(topic, {peerbus::bytes("one"), peerbus::bytes("two")}, 5s);
+    CHECK(published.size() == 2 && published[0].peers == 1 && published[0].id < published[1].id);
+    std::string received;
+    while (received.size() < 6) {
+        for (const auto &message : pair.bob.receive(10s)) received += message.text();
+    }
+    CHECK(received == "onetwo");
+    CHECK(pair.alice.try_publish_batch(topic, {}, 5s).code() == PEERBUS_INVALID_ARGUMENT);
+    pair.alice.set_topic_rules(topic, "{\"max_bytes\":3}");
+    CHECK(pair.alice.try_publish(topic, peerbus::bytes("four"), 5s).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(pair.alice.try_set_topic_rules(topic, "{}{}").code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(pair.alice.try_wait_for_topic_peers(topic, 2, 0s).code() == PEERBUS_TIMEOUT);
     pair.bob.unsubscribe(topic);
 }
 
