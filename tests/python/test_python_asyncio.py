@@ -266,6 +266,9 @@ def test_topics_reach_subscribers():
                 await events.wait_for("topic_peer_joined", peer=bob.peer_id, timeout=DEADLINE_S)
             assert await alice.publish(topic, b"extra") == 1
             assert (await bob.receive()).data == b"extra"
+            assert await alice.wait_for_topic_peers(topic, 1, timeout=DEADLINE_S) == 1
+            assert await alice.publish_many(topic, [b"one", b"two"]) == [1, 1]
+            assert [(await bob.receive()).data for _ in range(2)] == [b"one", b"two"]
 
     run(main())
 

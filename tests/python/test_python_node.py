@@ -304,6 +304,59 @@ def test_publishing_to_nobody_reaches_nobody(nodes):
     assert node.publish(node.topic("news"), b"extra") == 0
 
 
+def subscribed(alice, bob, topic):
+    bob.subscribe(topic)
+    assert alice.wait_for_topic_peers(topic, 1, timeout=DEADLINE_S) == 1
+
+
+def test_many_messages_are_published_in_order_with_their_numbers(pair):
+    alice, bob = pair
+    topic = alice.topic("news")
+    subscribed(alice, bob, topic)
+    first = alice.publish(topic, b"first")
+    many = alice.publish_many(topic, [b"%d" % number for number in range(500)] + [bytearray(b"last"), memoryview(b"")])
+    assert len(many) == 502 and all(publication == 1 for publication in many)
+    assert sorted({first.id, *(publication.id for publication in many)}) == [first.id, *(p.id for p in many)]
+    assert repr(first) == f"Publication(peers=1, id={first.id})"
+    received = [bytes(bob.receive(timeout=DEADLINE_S)) for _ in range(503)]
+    assert received == [b"first", *(b"%d" % number for number in range(500)), b"last", b""]
+    assert alice.publish_many(topic, []) == []
+
+
+def test_waiting_for_subscribers_says_how_many_there_are(nodes):
+    node = nodes()
+    with pytest.raises(peerbus.TimeoutError, match="0 are connected"):
+        node.wait_for_topic_peers(node.topic("news"), 1, timeout=0)
+
+
+def test_rules_of_a_topic_refuse_and_report(pair):
+    alice, bob = pair
+    topic = alice.topic("news")
+    with bob.events("messages_lost") as events:
+        bob.set_topic_rules(topic, {"schema": "json", "max_bytes": 100})
+        subscribed(alice, bob, topic)
+        alice.publish(topic, b"not json")
+        assert events.wait_for_blocking("messages_lost", timeout=DEADLINE_S)["reason"] == "decode_error"
+    alice.publish(topic, b"[1]")
+    assert bob.receive(timeout=DEADLINE_S).data == b"[1]"
+    with pytest.raises(peerbus.InvalidArgumentError, match="rules"):
+        bob.publish(topic, b"not json")
+    with pytest.raises(peerbus.InvalidArgumentError, match="alow"):
+        bob.set_topic_rules(topic, {"alow": []})
+    bob.set_topic_rules(topic, None)
+    assert bob.publish(topic, b"not json") == 0
+
+
+def test_a_batch_that_fails_says_how_much_went_out(pair):
+    alice, bob = pair
+    topic = alice.topic("news")
+    alice.set_topic_rules(topic, {"max_bytes": 3})
+    subscribed(alice, bob, topic)
+    with pytest.raises(peerbus.InvalidArgumentError, match="2 of 4 messages were published"):
+        alice.publish_many(topic, [b"one", b"two", b"three", b"x"])
+    assert [bytes(bob.receive(timeout=DEADLINE_S)) for _ in range(2)] == [b"one", b"two"]
+
+
 def test_unsubscribing_is_idempotent_and_publishing_goes_on(nodes):
     node = nodes()
     topic = node.topic("news")

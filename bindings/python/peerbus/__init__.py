@@ -40,6 +40,7 @@ from ._errors import (
     WouldBlockError,
 )
 from ._events import Event, EventStream
+from ._publishing import Publication
 from .node import BlockingNode, Node, Policy
 from .p2p import P2P
 
@@ -92,6 +93,7 @@ __all__ = [
     "PeerClosedError",
     "PeerbusError",
     "Policy",
+    "Publication",
     "RefusedError",
     "TimeoutError",
     "TooLargeError",

@@ -12,11 +12,12 @@ import threading
 import warnings
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
-from . import _config, _errors, _library, _log
+from . import _config, _errors, _library, _log, _publishing
 from ._buffers import Payload, Pinned
 from ._events import Events
 from ._inbox import Inbox
 from ._outbox import Outbox
+from ._publishing import Publication
 from ._slots import slots
 from ._waiting import Steps, Waiter, deadline_after
 from ._workers import Call, start_call
@@ -224,30 +225,14 @@ class Core:
 
             yield from live.outbox.send(waiter, channel, attempt, deadline_after(timeout))
 
-    def try_publish(self, channel: str, data: Payload) -> int:
-        """The number of subscribers, or -1 when publishing needs waiting."""
-        live = self.live
-        with Pinned(data) as payload:
-            result: int = live.native.c.peerbus_publish(
-                live.instance, _library.encode(channel, "channel"), payload.pointer, payload.size, 0
-            )
-        if result in (_errors.WOULD_BLOCK, _errors.TIMEOUT):
-            return -1
-        return live.native.check(result)
+    def try_publish(self, channel: str, data: Payload) -> List[Publication]:
+        """Publishes if that needs no waiting; else an empty list."""
+        return _publishing.try_publish(self.live, _library.encode(channel, "channel"), data)
 
-    def publish(self, waiter: Waiter, channel: str, data: Payload, timeout: float) -> Steps[int]:
-        live = self.live
-        timeout_ms = _library.milliseconds(timeout)
-        name = _library.encode(channel, "channel")
-        # Copied: the worker may still read it when the wait is left and the host changes its buffer.
-        copy = data if isinstance(data, bytes) else bytes(memoryview(data))
-
-        def work() -> int:
-            return live.native.check(live.native.c.peerbus_publish(live.instance, name, copy, len(copy), timeout_ms))
-
-        reached = yield from start_call(work).wait(waiter)
-        assert isinstance(reached, int)
-        return reached
+    def publish_many(
+        self, waiter: Waiter, channel: str, payloads: Sequence[Payload], timeout: float
+    ) -> Steps[List[Publication]]:
+        return _publishing.publish_many(self.live, waiter, _library.encode(channel, "channel"), payloads, timeout)
 
     def flush(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
         yield from self._operate(waiter, b"Flush", self.live.channel(channel)[0], "channel", timeout)
@@ -283,6 +268,15 @@ class Core:
 
     def unsubscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
         yield from self._operate(waiter, b"UnsubscribeFromTopic", channel, "channel", timeout)
+
+    def wait_for_topic_peers(self, waiter: Waiter, channel: str, count: int, timeout: float) -> Steps[int]:
+        asked = json.dumps({"channel": channel, "count": count})
+        answer = yield from self._operate(waiter, b"WaitForTopicPeers", asked, "channel", timeout)
+        peers: int = answer["peers"]
+        return peers
+
+    def set_topic_rules(self, channel: str, rules: Optional[Mapping[str, Any]]) -> None:
+        self.ask("SetTopicRules", _library.encode(channel, "channel"), _library.encode(json.dumps(rules), "rules"))
 
     # Discovery
 

@@ -11,6 +11,7 @@ from ._buffers import Message, Payload
 from ._core import DEFAULT_CHANNEL, RESERVE_TIMEOUT_S, Core, Relay, TemporaryIdentity
 from ._discovery import FoundPeer, search_async, search_blocking
 from ._events import Event, EventStream
+from ._publishing import Publication
 from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
 
 DEFAULT_TIMEOUT_S = 30.0  # of every call that waits for the network (SPEC GEN-06)
@@ -110,6 +111,15 @@ class _Face:
     def peers(self) -> List[Dict[str, Any]]:
         """The connected application peers: id, addrs, connected_at, direction, misc, relayed (SPEC P2P-24)."""
         return list(self._core.ask("GetConnectedPeers"))
+
+    def set_topic_rules(self, channel: str, rules: Optional[Mapping[str, Any]]) -> None:
+        """Rules that the library applies to a topic, whether subscribed or not; None removes them.
+
+        Keys, all optional: ``allow`` (peer ids that may publish), ``max_bytes``, ``rate``
+        (``{"per_second": 10, "burst": 20}`` of each author), ``schema`` (``"any"``, ``"json"`` or ``"envelope"``) and
+        ``content_types`` of envelopes. What they refuse does not spread and is a ``messages_lost`` event with its reason.
+        Raises InvalidArgumentError."""
+        self._core.set_topic_rules(channel, rules)
 
     def topic_peers(self) -> List[str]:
         """Ids of the connected peers that subscribe to a topic this node has joined, each once (SPEC P2P-20)."""
@@ -280,12 +290,27 @@ class Node(_Face):
         if not self._core.try_send(to, data):
             await run_async(lambda waiter: self._core.send(waiter, to, data, timeout))
 
-    async def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> int:
-        """Publishes on a topic channel, without subscribing to it. Returns how many connected subscribers there were."""
-        reached = self._core.try_publish(channel, data)
-        if reached < 0:
-            reached = await run_async(lambda waiter: self._core.publish(waiter, channel, data, timeout))
-        return reached
+    async def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> Publication:
+        """Publishes on a topic channel, without subscribing to it. Returns how many connected subscribers there were (an
+        int), with the message's ``id``.
+
+        While a subscriber takes messages slower than they are published it waits; then it raises WouldBlockError at the
+        timeout, and nothing was published. A subscriber that takes nothing for 1 s ceases to hold others up: what it
+        misses is a ``messages_lost`` event. Raises InvalidArgumentError when the topic's rules refuse the message."""
+        published = self._core.try_publish(channel, data)
+        if not published:
+            published = await run_async(lambda waiter: self._core.publish_many(waiter, channel, [data], timeout))
+        return published[0]
+
+    async def publish_many(
+        self, channel: str, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
+    ) -> List[Publication]:
+        """Publishes the messages in order: much cheaper than one by one. An error says how many went out before it."""
+        return await run_async(lambda waiter: self._core.publish_many(waiter, channel, payloads, timeout))
+
+    async def wait_for_topic_peers(self, channel: str, count: int, timeout: float = DEFAULT_TIMEOUT_S) -> int:
+        """Waits until at least ``count`` connected peers subscribe to the topic. Returns how many do. Raises TimeoutError."""
+        return await run_async(lambda waiter: self._core.wait_for_topic_peers(waiter, channel, count, timeout))
 
     async def flush(self, to: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Waits until the transport has taken what was sent to the peer id or channel before.
@@ -430,10 +455,22 @@ class BlockingNode(_Face):
         if not self._core.try_send(to, data):
             run_blocking(lambda waiter: self._core.send(waiter, to, data, timeout))
 
-    def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> int:
+    def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> Publication:
         """See Node.publish."""
-        reached = self._core.try_publish(channel, data)
-        return reached if reached >= 0 else run_blocking(lambda waiter: self._core.publish(waiter, channel, data, timeout))
+        published = self._core.try_publish(channel, data)
+        if not published:
+            published = run_blocking(lambda waiter: self._core.publish_many(waiter, channel, [data], timeout))
+        return published[0]
+
+    def publish_many(
+        self, channel: str, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
+    ) -> List[Publication]:
+        """See Node.publish_many."""
+        return run_blocking(lambda waiter: self._core.publish_many(waiter, channel, payloads, timeout))
+
+    def wait_for_topic_peers(self, channel: str, count: int, timeout: float = DEFAULT_TIMEOUT_S) -> int:
+        """See Node.wait_for_topic_peers."""
+        return run_blocking(lambda waiter: self._core.wait_for_topic_peers(waiter, channel, count, timeout))
 
     def flush(self, to: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.flush."""

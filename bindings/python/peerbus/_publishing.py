@@ -1,0 +1,92 @@
+"""Publishing on topics: one message or many in one call."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, ClassVar, List, Sequence
+
+from . import _errors, _library
+from ._buffers import Payload, Pinned
+from ._waiting import Steps, Waiter
+from ._workers import start_call
+
+if TYPE_CHECKING:
+    from ._core import Live
+
+_CHUNK = 4096  # messages of one call into the library
+
+
+class Publication(int):
+    """How many connected subscribers there were when a message was published. ``id`` is the publisher's number of the
+    message, which grows with each one, on any topic, and which receivers see as ``Message.id``."""
+
+    id: int
+
+    def __new__(cls, peers: int, id: int) -> Publication:
+        publication = super().__new__(cls, peers)
+        publication.id = id
+        return publication
+
+    def __repr__(self) -> str:
+        return f"Publication(peers={int(self)}, id={self.id})"
+
+
+class _Payload(ctypes.Structure):
+    """peerbus_payload"""
+
+    _fields_: ClassVar = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+
+class _Publication(ctypes.Structure):
+    """peerbus_publication"""
+
+    _fields_: ClassVar = [("id", ctypes.c_uint64), ("peers", ctypes.c_uint64)]
+
+
+def _payload(pinned: Pinned) -> _Payload:
+    pointer = pinned.pointer
+    if isinstance(pointer, bytes):
+        return _Payload(ctypes.cast(ctypes.c_char_p(pointer), ctypes.c_void_p), pinned.size)
+    return _Payload(pointer, pinned.size)
+
+
+def _call(live: Live, name: bytes, payloads: Sequence[Pinned], timeout_ms: int) -> List[Publication]:
+    count = len(payloads)
+    given = (_Payload * count)(*map(_payload, payloads))
+    answers = (_Publication * count)()
+    published = live.native.c.peerbus_publish_batch(live.instance, name, given, count, timeout_ms, answers)
+    live.native.check(published)
+    return [Publication(answers[k].peers, answers[k].id) for k in range(published)]
+
+
+def try_publish(live: Live, name: bytes, data: Payload) -> List[Publication]:
+    """Publishes if that needs no waiting; else an empty list."""
+    with Pinned(data) as payload:
+        try:
+            return _call(live, name, [payload], 0)
+        except _errors.WouldBlockError:
+            return []
+
+
+def publish_many(
+    live: Live, waiter: Waiter, name: bytes, payloads: Sequence[Payload], timeout: float
+) -> Steps[List[Publication]]:
+    """Steps that publish the messages in order, in a worker thread. An error says how many were published before it."""
+    timeout_ms = _library.milliseconds(timeout)
+    # Copied: the worker may still read them when the wait is left and the host changes its buffers.
+    copies = [data if isinstance(data, bytes) else bytes(memoryview(data)) for data in payloads]
+
+    def work() -> List[Publication]:
+        done: List[Publication] = []
+        while len(done) < len(copies):
+            chunk = [Pinned(data) for data in copies[len(done) : len(done) + _CHUNK]]
+            try:
+                done += _call(live, name, chunk, timeout_ms)
+            except _errors.PeerbusError as error:
+                error.args = (f"{error} ({len(done)} of {len(copies)} messages were published)", *error.args[1:])
+                raise
+        return done
+
+    published = yield from start_call(work).wait(waiter)
+    assert isinstance(published, list)
+    return published
