@@ -8,6 +8,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	connmgr "github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -17,6 +18,7 @@ import (
 	webtransport "github.com/libp2p/go-libp2p/p2p/transport/webtransport"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multiaddr/net"
+	"go.uber.org/fx"
 )
 
 // newHost builds the libp2p host. It does not listen yet.
@@ -42,6 +44,7 @@ func (n *Node) newHost(key crypto.PrivKey) (host.Host, error) {
 		libp2p.ConnectionGater(n.gate),
 		libp2p.DisableMetrics(),
 		libp2p.AddrsFactory(n.advertised),
+		libp2p.WithFxOption(fx.Invoke(n.announceProtocols)),
 	}
 	options = append(options, n.transportOptions()...)
 	options = append(options, upgradeOptions()...)
@@ -51,6 +54,20 @@ func (n *Node) newHost(key crypto.PrivKey) (host.Host, error) {
 		return nil, fmt.Errorf("%w: creating the libp2p host: %v", ErrInternal, err)
 	}
 	return made, nil
+}
+
+// announceProtocols puts the protocols of a node into the first picture that identify draws of the host, which it does before
+// New returns. Protocols that come later reach a peer as an update, which may overtake the first answer and be undone by it:
+// that peer would believe for good that this node does not speak them. The handlers proper follow before the node listens.
+func (n *Node) announceProtocols(h host.Host) {
+	for _, id := range n.protocols() {
+		h.SetStreamHandler(id, func(s network.Stream) { _ = s.Reset() })
+	}
+}
+
+// protocols are those that every peer shall know of from the start.
+func (n *Node) protocols() []protocol.ID {
+	return append(n.topics.protocols(), ChatProtocol, HelloProtocol)
 }
 
 // checkSupported refuses configurations that this version would otherwise silently not honour.

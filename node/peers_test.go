@@ -274,3 +274,24 @@ func TestOnePeerMayNotHoldMoreConnectionsThanAllowed(t *testing.T) {
 		}
 	}
 }
+
+// A protocol that is added later may be missing at a peer for good, see announceProtocols.
+func TestEveryProtocolIsAnnouncedFromTheStart(t *testing.T) {
+	for name, flood := range map[string]bool{"gossip": false, "floodsub": true} {
+		t.Run(name, func(t *testing.T) {
+			n := startNode(t, func(o *Options) { o.Config.Network.FloodSub = flood })
+			announced := n.protocols()
+			for _, id := range n.host.Mux().Protocols() {
+				own := !strings.HasPrefix(string(id), "/ipfs/") && !strings.HasPrefix(string(id), "/libp2p/")
+				if own && !slices.Contains(announced, id) {
+					t.Errorf("%s is served, but Node.protocols does not list it", id)
+				}
+			}
+			for _, id := range announced {
+				if !slices.Contains(n.host.Mux().Protocols(), id) {
+					t.Errorf("%s is announced, but not served", id)
+				}
+			}
+		})
+	}
+}

@@ -220,14 +220,15 @@ func subscribe(t *testing.T, publisher, subscriber *Node, topic string) {
 	if err := subscriber.Subscribe(topic); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "the publisher sees the subscriber of "+topic, func() bool {
-		for _, id := range publisher.topics.router.ListPeers(topic) {
-			if id == subscriber.id {
-				return true
-			}
-		}
-		return false
-	})
+	name, err := parseTopic(topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined, err := publisher.topics.forPublishing(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the publisher sees the subscriber of "+topic, func() bool { return joined.hasPeer(subscriber.id) })
 }
 
 func TestAPanicOfTheValidatorFailsTheNodeOnly(t *testing.T) {

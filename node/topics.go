@@ -10,6 +10,7 @@ import (
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"peerbus/queue"
 )
@@ -130,6 +131,14 @@ func (t *topics) start() error {
 		return fmt.Errorf("%w: starting publish/subscribe: %v", ErrInternal, err)
 	}
 	return nil
+}
+
+// protocols are those that the router will speak.
+func (t *topics) protocols() []protocol.ID {
+	if t.node.config.Network.FloodSub {
+		return []protocol.ID{pubsub.FloodSubID}
+	}
+	return slices.Clone(pubsub.GossipSubDefaultProtocols)
 }
 
 func parseTopic(channel string) (channelName, error) {
