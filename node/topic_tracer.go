@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"sync"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -15,13 +16,15 @@ type topicTracer struct {
 	outboxes *topicOutboxes
 	peers    struct {
 		sync.RWMutex
-		protocol map[peer.ID]string
+		protocol map[peer.ID]string   // of peers that pubsub has a stream to
+		early    map[peer.ID][]*topic // what peers that it has none to yet subscribe to
 	}
 }
 
 func newTopicTracer(n *Node, outboxes *topicOutboxes) *topicTracer {
 	t := &topicTracer{node: n, outboxes: outboxes}
 	t.peers.protocol = map[peer.ID]string{}
+	t.peers.early = map[peer.ID][]*topic{}
 	return t
 }
 
@@ -37,8 +40,13 @@ func (t *topicTracer) protocolOf(id peer.ID) string {
 
 func (t *topicTracer) OnNewOutboundStream(p peer.ID, proto protocol.ID) {
 	t.peers.Lock()
-	defer t.peers.Unlock()
 	t.peers.protocol[p] = string(proto)
+	early := t.peers.early[p]
+	delete(t.peers.early, p)
+	t.peers.Unlock()
+	for _, subscribed := range early {
+		t.node.topics.joinedBy(subscribed, p)
+	}
 }
 
 func (t *topicTracer) OnClosedOutboundStream(p peer.ID) {
@@ -46,6 +54,37 @@ func (t *topicTracer) OnClosedOutboundStream(p peer.ID) {
 	t.peers.Lock()
 	defer t.peers.Unlock()
 	delete(t.peers.protocol, p)
+}
+
+// reaches tells whether pubsub has a stream to the peer.
+func (t *topicTracer) reaches(p peer.ID) bool {
+	t.peers.RLock()
+	defer t.peers.RUnlock()
+	return t.peers.protocol[p] != ""
+}
+
+// early answers whether the peer subscribed before pubsub has a stream to it, until when it would drop what is published.
+// If so, the stream's opening reports the subscription.
+func (t *topicTracer) early(p peer.ID, subscribed *topic) bool {
+	t.peers.Lock()
+	defer t.peers.Unlock()
+	if t.peers.protocol[p] != "" {
+		return false
+	}
+	t.peers.early[p] = append(t.peers.early[p], subscribed)
+	return true
+}
+
+// forgetEarly is for a subscription that ended before the stream opened. It answers whether that was so.
+func (t *topicTracer) forgetEarly(p peer.ID, left *topic) bool {
+	t.peers.Lock()
+	defer t.peers.Unlock()
+	before := len(t.peers.early[p])
+	rest := slices.DeleteFunc(t.peers.early[p], func(other *topic) bool { return other == left })
+	if t.peers.early[p] = rest; len(rest) == 0 {
+		delete(t.peers.early, p)
+	}
+	return len(rest) < before
 }
 
 // DropRPC counts the messages in an RPC that found the peer's queue full; control messages are no loss.

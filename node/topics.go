@@ -57,13 +57,14 @@ type topic struct {
 	announcing atomic.Bool // a goroutine waits to raise the writable event
 }
 
-func (t *topic) note(e pubsub.PeerEvent) {
+// note puts a subscriber in or out.
+func (t *topic) note(id peer.ID, subscribed bool) {
 	t.peers.Lock()
 	defer t.peers.Unlock()
-	if e.Type == pubsub.PeerLeave {
-		delete(t.peers.ids, e.Peer)
+	if subscribed {
+		t.peers.ids[id] = struct{}{}
 	} else {
-		t.peers.ids[e.Peer] = struct{}{}
+		delete(t.peers.ids, id)
 	}
 	close(t.peers.changed)
 	t.peers.changed = make(chan struct{})
@@ -174,8 +175,10 @@ func (t *topics) joinLocked(name channelName) (*topic, error) {
 	joined := &topic{name: name, handle: handle, watcher: watcher, stop: stop}
 	joined.peers.ids = map[peer.ID]struct{}{}
 	joined.peers.changed = make(chan struct{})
-	for _, id := range handle.ListPeers() {
-		joined.peers.ids[id] = struct{}{} // the watcher has yet to run
+	for _, id := range handle.ListPeers() { // the watcher has yet to run
+		if t.tracer.reaches(id) {
+			joined.peers.ids[id] = struct{}{}
+		}
 	}
 	t.node.spawn("topic watcher", func() { t.watch(ctx, joined) })
 	t.state.joined[name.text] = joined
@@ -217,13 +220,20 @@ func (t *topics) watch(ctx context.Context, joined *topic) {
 		if err != nil {
 			return
 		}
-		joined.note(e)
-		kind := EventTopicPeerJoined
-		if e.Type == pubsub.PeerLeave {
-			kind = EventTopicPeerLeft
+		switch {
+		case e.Type == pubsub.PeerJoin && !t.tracer.early(e.Peer, joined):
+			t.joinedBy(joined, e.Peer)
+		case e.Type == pubsub.PeerLeave && !t.tracer.forgetEarly(e.Peer, joined):
+			joined.note(e.Peer, false)
+			t.node.events.Push(EventTopicPeerLeft, map[string]any{"channel": joined.name.text, "peer": e.Peer.String()})
 		}
-		t.node.events.Push(kind, map[string]any{"channel": joined.name.text, "peer": e.Peer.String()})
 	}
+}
+
+// joinedBy reports a subscriber that published messages reach from now on.
+func (t *topics) joinedBy(joined *topic, id peer.ID) {
+	joined.note(id, true)
+	t.node.events.Push(EventTopicPeerJoined, map[string]any{"channel": joined.name.text, "peer": id.String()})
 }
 
 // Subscribe starts receiving a topic. Idempotent.
