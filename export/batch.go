@@ -109,7 +109,7 @@ func (w *batchWriter) text(text string) *C.char {
 func (w *batchWriter) writeMessages(table []C.peerbus_message) {
 	for k := range w.layout.messages {
 		m, entry := &w.layout.messages[k], &table[k]
-		*entry = C.peerbus_message{size: C.uint64_t(len(m.Data)), gap: C.uint64_t(m.Gap), flags: flagsOf(m.Verdict)}
+		*entry = C.peerbus_message{size: C.uint64_t(len(m.Data)), gap: C.uint64_t(m.Gap), id: C.uint64_t(m.ID), flags: flagsOf(m.Verdict)}
 		if before := k - 1; before >= 0 && sameTexts(m, &w.layout.messages[before]) {
 			entry.from, entry.channel, entry.protocol = table[before].from, table[before].channel, table[before].protocol
 			entry.node_id = table[before].node_id

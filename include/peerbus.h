@@ -117,7 +117,7 @@ typedef enum peerbus_wake {
     PEERBUS_WAKE_EVENTS = 2
 } peerbus_wake;
 
-/* One received message, 64 bytes. The pointers live as long as the batch. */
+/* One received message, 80 bytes. The pointers live as long as the batch. */
 typedef struct peerbus_message {
     const uint8_t *data;  /* payload; never NULL, also when size is 0 */
     uint64_t size;        /* bytes */
@@ -127,6 +127,8 @@ typedef struct peerbus_message {
     uint64_t gap;         /* messages of this channel that this node dropped right before this one */
     const char *node_id;  /* of the sender, from the token that the message carries; NULL without PEERBUS_VERIFIED */
     uint64_t flags;       /* of peerbus_message_flag; other bits are 0 */
+    uint64_t id;          /* the sender's number of the message, see peerbus_publication; 0 when the protocol has none */
+    uint64_t reserved;    /* 0 */
 } peerbus_message;
 
 /* What a pool set found out about a message before it was queued. Without a pool set no flag is set. */

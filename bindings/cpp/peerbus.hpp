@@ -414,6 +414,8 @@ public:
     std::string_view channel() const noexcept { return message_->channel; }
     std::string_view protocol() const noexcept { return message_->protocol; }
     std::uint64_t gap() const noexcept { return message_->gap; }
+    // The sender's number of the message; 0 when the protocol has none.
+    std::uint64_t number() const noexcept { return message_->id; }
 
     // What a pool set found out (peerbus_pools.hpp): a valid token, whose node_id, and whether the inspector speaks.
     bool verified() const noexcept { return (message_->flags & PEERBUS_VERIFIED) != 0; }

@@ -45,7 +45,7 @@ def test_header_is_cpp_with_c_linkage(tmp_path, compiler, standard):
 def test_cdef_takes_the_stripped_header():
     ffi = cffi.FFI()
     ffi.cdef(without_preprocessor_lines())
-    assert ffi.sizeof("peerbus_message") == 64
+    assert ffi.sizeof("peerbus_message") == 80
     assert ffi.typeof("peerbus_code").relements["PEERBUS_INTERNAL"] == -22
 
 

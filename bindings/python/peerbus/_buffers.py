@@ -93,7 +93,7 @@ class Message:
     message itself): take ``bytes(message)`` of what is to be kept for long.
     """
 
-    __slots__ = ("channel", "data", "gap", "inspector", "node_id", "protocol", "sender")
+    __slots__ = ("channel", "data", "gap", "id", "inspector", "node_id", "protocol", "sender")
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class Message:
         data: memoryview,
         protocol: str,
         gap: int,
+        id: int = 0,
         node_id: Optional[str] = None,
         inspector: bool = False,
     ) -> None:
@@ -115,6 +116,8 @@ class Message:
         """What it came by, e.g. ``"/unaiverse/chat/1.0.0"`` or ``"/meshsub/1.2.0"``."""
         self.gap = gap
         """Messages of this channel that this node dropped right before this one (its queue was full)."""
+        self.id = id
+        """The sender's number of the message (``Publication.id`` of a topic message); 0 when the protocol has none."""
         self.node_id = node_id
         """Of the sender, from the token that the message carries; None unless pools verified it."""
         self.inspector = inspector
@@ -150,7 +153,7 @@ class _AddressSpace(ctypes.c_ubyte * sys.maxsize):  # type: ignore[misc]
 
 _BASE = 1
 _BATCH = struct.Struct("=2Q")  # peerbus_batch: messages, count
-_MESSAGE = struct.Struct("=8Q")  # peerbus_message
+_MESSAGE = struct.Struct("=9Q8x")  # peerbus_message without its reserved word
 _VERIFIED, _INSPECTOR = 1, 2  # peerbus_message_flag
 _string_at = ctypes.string_at
 
@@ -173,7 +176,7 @@ def messages(library: _library.Library, batch: int) -> List[Message]:
     table -= _BASE
     texts = _Texts()
     return [
-        Message(texts[sender], texts[channel], memory[data - _BASE : data - _BASE + size], texts[protocol], gap)
+        Message(texts[sender], texts[channel], memory[data - _BASE : data - _BASE + size], texts[protocol], gap, id)
         if not flags & _VERIFIED
         else Message(
             texts[sender],
@@ -181,10 +184,11 @@ def messages(library: _library.Library, batch: int) -> List[Message]:
             memory[data - _BASE : data - _BASE + size],
             texts[protocol],
             gap,
+            id,
             texts[node_id],
             bool(flags & _INSPECTOR),
         )
-        for data, size, sender, channel, protocol, gap, node_id, flags in _MESSAGE.iter_unpack(
+        for data, size, sender, channel, protocol, gap, node_id, flags, id in _MESSAGE.iter_unpack(
             memory[table : table + count * _MESSAGE.size]
         )
     ]
