@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	golog "github.com/ipfs/go-log/v2"
+
+	"peerbus/node"
 )
 
 func TestTheLogsOfTheDHTGoToTheSinkAtTheLevelOfTheirLogger(t *testing.T) {
 	parent, below := golog.Logger("dhttest"), golog.Logger("dhttest/refresh")
 	sink, reader := capture(t, `{"dhttest":"info"}`)
-	golog.SetPrimaryCore(&zapCore{sink: sink})
-	t.Cleanup(func() { golog.SetPrimaryCore(&zapCore{sink: theLog}) })
+	golog.SetPrimaryCore(node.NewZapCore(&logHandler{sink: sink}))
+	t.Cleanup(func() { golog.SetPrimaryCore(node.NewZapCore(&logHandler{sink: theLog})) })
 	golog.Logger("other").Error("unseen")
 	parent.Debug("unseen")
 	parent.Infow("joined", "peer", "x y", "count", 2)

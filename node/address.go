@@ -41,16 +41,17 @@ func preferRoutableOf(addrs []ma.Multiaddr) []ma.Multiaddr {
 			usable = append(usable, addr)
 		}
 	}
-	routable := make([]ma.Multiaddr, 0, len(usable))
-	for _, addr := range usable {
-		if !manet.IsIPLoopback(addr) {
-			routable = append(routable, addr)
-		}
-	}
-	if len(routable) == 0 {
+	// A name says nothing about where it leads, so it is kept beside either.
+	routable := slices.DeleteFunc(slices.Clone(usable), manet.IsIPLoopback)
+	if !slices.ContainsFunc(routable, hasIP) {
 		return usable
 	}
 	return routable
+}
+
+func hasIP(addr ma.Multiaddr) bool {
+	_, err := manet.ToIP(addr)
+	return err == nil
 }
 
 // Transport order of own addresses (P2P-23).

@@ -76,6 +76,12 @@ type RelayConfig struct {
 type TLSConfig struct {
 	AutoTLS                   bool
 	Domain, CertPath, KeyPath string
+	CAPath                    string
+
+	// Of automatic certificates.
+	ForgeDomain, ForgeURL, ForgeToken string
+	ACMEURL, Email, DNSServer         string
+	PrivateAddresses                  bool
 }
 
 // Enabled tells whether the node serves secure WebSocket.
@@ -136,6 +142,7 @@ func defaultConfig() Config {
 		Relay:       RelayConfig{EnableClient: true, Reservation: defaultRelayReservation},
 		DHT:         DHTConfig{Enabled: true, Prefix: defaultDHTPrefix},
 		MDNS:        MDNSConfig{Service: defaultMDNSService},
+		TLS:         TLSConfig{ForgeDomain: defaultForgeDomain},
 		WebRTC:      WebRTCConfig{Enabled: true},
 		NAT:         NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},
 		Topics:      TopicsConfig{PeerScoring: true},

@@ -20,6 +20,9 @@ var contradictions = []contradiction{
 		"an automatic certificate brings its own domain, leave tls.domain out or set tls.auto_tls to false"},
 	{"tls.auto_tls", func(c Config) bool { return c.TLS.AutoTLS && !c.DHT.Enabled },
 		"an automatic certificate needs a reachable node, which dht.enabled finds out, set it to true"},
+	{"tls.forge_url", func(c Config) bool {
+		return c.TLS.AutoTLS && c.TLS.ForgeDomain != defaultForgeDomain && c.TLS.ForgeURL == ""
+	}, "tls.forge_domain names an own forge, name its registration endpoint too"},
 	{"relay.enable_service", func(c Config) bool { return c.Relay.EnableService && !c.Relay.EnableClient },
 		"a relay needs relay.enable_client, set it to true"},
 	{"relay.enable_service", func(c Config) bool {
@@ -37,6 +40,9 @@ var contradictions = []contradiction{
 		"it names webrtc-direct, set webrtc.enabled to true or remove that address"},
 	{"listen_addrs", func(c Config) bool { return !c.TLS.Enabled() && (c.listensOn("tls") || c.listensOn("wss")) },
 		"secure WebSocket needs a certificate, set tls.domain, tls.cert_path and tls.key_path, or tls.auto_tls"},
+	{"listen_addrs", func(c Config) bool {
+		return c.TLS.Enabled() && len(c.ListenAddrs) > 0 && !c.listensOn("tls") && !c.listensOn("wss")
+	}, "none of them uses the certificate, add one that ends in /tls/ws, or leave tls out"},
 	{"listen_ports", func(c Config) bool { return len(c.ListenPorts) > listenPorts },
 		"at most four ports: TCP, QUIC, WebTransport, WebRTC-direct"},
 }

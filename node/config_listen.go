@@ -14,9 +14,6 @@ import (
 // WebRTC-direct (P2P-06).
 const listenPorts = 4
 
-// autoTLSDomain is the domain under which automatic certificates are issued.
-const autoTLSDomain = "libp2p.direct"
-
 // listenShapes are the transports that a node listens on, written without values. The zone of an
 // IPv6 address is not part of the shape.
 var listenShapes = []string{
@@ -61,7 +58,7 @@ func (c Config) transports(ports [listenPorts]int) []string {
 	webSocket := "/ws"
 	switch {
 	case c.TLS.AutoTLS:
-		webSocket = "/tls/sni/*." + autoTLSDomain + "/ws"
+		webSocket = "/tls/sni/*." + c.TLS.ForgeDomain + "/ws"
 	case c.TLS.Enabled():
 		webSocket = "/tls/ws"
 	}

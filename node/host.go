@@ -77,8 +77,6 @@ func (n *Node) checkSupported() error {
 		key string
 		set bool
 	}{
-		{"tls.auto_tls", c.TLS.AutoTLS},
-		{"tls.domain", c.TLS.Domain != ""},
 		{"webrtc.ice_config.stun_servers", len(c.WebRTC.STUNServers) > 0},
 		{"webrtc.ice_config.turn_servers", len(c.WebRTC.TURNServers) > 0},
 	} {
@@ -94,7 +92,7 @@ func (n *Node) transportOptions() []libp2p.Option {
 		libp2p.ShareTCPListener(),
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(quic.NewTransport),
-		libp2p.Transport(websocket.New),
+		libp2p.Transport(websocket.New, n.certificates.options()...),
 		libp2p.Transport(webtransport.New),
 	}
 	if n.config.WebRTC.Enabled {
@@ -192,5 +190,6 @@ func (n *Node) newResourceManager() (network.ResourceManager, error) {
 // advertised is what the host tells others: its own addresses, loopback only when there is nothing else, those that the
 // configuration adds, and those through relays.
 func (n *Node) advertised(addrs []ma.Multiaddr) []ma.Multiaddr {
-	return slices.Concat(preferRoutable(append(addrs, n.config.AnnounceAddrs...)), n.relays.circuitAddresses())
+	own := n.certificates.announced(preferRoutable(append(addrs, n.config.AnnounceAddrs...)))
+	return slices.Concat(own, n.relays.circuitAddresses())
 }

@@ -55,6 +55,10 @@ type Options struct {
 	WakeEvent   func(readable bool)                         // see NewEvents; nil: nobody
 	Panicked    func(where string, value any, stack []byte) // after a recovered panic; nil: nobody
 
+	// CertificateCheck is how often certificates are looked at for renewal. 0: the defaults, 5 s for files, 10 min for
+	// automatic ones.
+	CertificateCheck time.Duration
+
 	tune func(*Node) // tests: before the start
 }
 
@@ -79,6 +83,9 @@ type Node struct {
 	relays *relays
 	relay  *relayService
 	found  *discovery
+
+	certificates     certificates
+	certificateCheck time.Duration // of Options
 
 	announced struct {
 		sync.Mutex
@@ -124,6 +131,7 @@ func newNode(o Options) *Node {
 	if n.memory == nil {
 		n.memory = heapMemory{}
 	}
+	n.certificateCheck = o.CertificateCheck
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.tasks.empty = make(chan struct{})
 	n.events = NewEvents(o.Config.Limits.Events, o.WakeEvent)
@@ -176,6 +184,9 @@ func (n *Node) start() error {
 	if n.id, err = peer.IDFromPrivateKey(key); err != nil {
 		return fmt.Errorf("%w: %v", ErrIdentity, err)
 	}
+	if n.certificates, err = newCertificates(n); err != nil {
+		return err
+	}
 	if n.host, err = n.newHost(key); err != nil {
 		return err
 	}
@@ -199,6 +210,7 @@ func (n *Node) start() error {
 	}
 	n.relay.follow(n.reach.get())
 	n.startAnnouncing()
+	n.certificates.start()
 	n.relays.useConfigured()
 	return n.found.start()
 }
@@ -338,6 +350,7 @@ func (n *Node) awaitEnd(deadline <-chan time.Time) error {
 func (n *Node) closeHost() error {
 	n.topics.close()
 	n.found.close()
+	n.certificates.close()
 	if n.host == nil {
 		return nil
 	}
