@@ -9,7 +9,7 @@ GO_FOLDERS  := export node pool queue tests
 PYTEST      := $(RUN) -m pytest -q -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-world demo-c test race asan nat bench lint generate clean help
+.PHONY: build demo demo-world demo-c test race asan nat bench lint generate tidy clean help
 
 build: dist/libpeerbus.so ## build dist/libpeerbus.so, dist/libpeerbus.a and dist/peerbus.h
 
@@ -38,6 +38,7 @@ demo-c: build ## the text part of the demo, from a C program
 
 test: build $(VENV)/ready $(VENV)/bench/installed.txt ## run every test: Go with the race detector, then C, C++ and Python against the built library
 	go test -race -timeout 20m ./...
+	cd tests/autotls && go test -race -timeout 10m ./...
 	$(PYTEST) tests
 
 race: ## the Go tests with the race detector
@@ -59,6 +60,7 @@ $(VENV)/bench/installed.txt: $(VENV)/ready tests/bench/requirements.txt
 lint: $(VENV)/ready ## gofmt, go vet, staticcheck, ruff, mypy, and generated code is up to date
 	@test -z "$$(gofmt -l $(GO_FOLDERS))" || { gofmt -l $(GO_FOLDERS); echo "run gofmt -w on these"; exit 1; }
 	go vet ./...
+	cd tests/autotls && go vet ./...
 	go run $(STATICCHECK) ./...
 	$(VENV)/bin/ruff check --config bindings/python/pyproject.toml bindings/python tests
 	cd bindings/python && ../../$(VENV)/bin/mypy --cache-dir ../../dist/mypy
@@ -68,6 +70,10 @@ lint: $(VENV)/ready ## gofmt, go vet, staticcheck, ruff, mypy, and generated cod
 generate: ## write the generated code anew
 	tests/tools/generate-messages.sh
 	go run ./tests/tools/configkeys
+
+tidy: ## go.mod and go.sum, also of the module in tests/autotls, which follows the library's
+	go mod tidy
+	cd tests/autotls && go mod tidy
 
 clean: ## remove what the targets made
 	rm -rf dist $(VENV)

@@ -348,6 +348,8 @@ char *GetRendezvousPeers(int instance);
  *   rendezvous_updated channel, peer, update_count, peers     a snapshot was accepted; peers is their number
  *   messages_lost      reason, direction ("in"|"out"), count, channel, peer    merged to one per second, reason and peer
  *   writable           channel                                room again after WOULD_BLOCK on that channel
+ *   certificate_loaded, certificate_renewed   source ("files"|"auto_tls"), names, not_after (RFC 3339)    of secure WebSocket
+ *   certificate_failed source, reason                         the one in use, if any, stays; it is tried again
  *   peer_found         operation, namespace, peer, addresses, source    see FindPeers
  *   advertised, advertise_failed   namespace, source, reason  the first outcome of each source, and each change after that
  *   operation          operation, function, result            the envelope that the function would have returned
