@@ -242,9 +242,9 @@ func TestAFailedStartLeavesNothingBehind(t *testing.T) {
 		change func(*Config)
 		want   error
 	}{
-		"a port that is taken":   {func(c *Config) { c.ListenAddrs = []ma.Multiaddr{addr} }, ErrRefused},
-		"no identity directory":  {func(c *Config) { c.IdentityDir = notADirectory }, ErrIdentity},
-		"an unsupported setting": {func(c *Config) { c.WebRTC.STUNServers = []string{"stun:127.0.0.1"} }, ErrUnsupported},
+		"a port that is taken":  {func(c *Config) { c.ListenAddrs = []ma.Multiaddr{addr} }, ErrRefused},
+		"no identity directory": {func(c *Config) { c.IdentityDir = notADirectory }, ErrIdentity},
+		"no such certificate":   {func(c *Config) { c.TLS.CertPath = notADirectory }, ErrConfig},
 	} {
 		config := quietConfig(filepath.Join(dir, "id"))
 		c.change(&config)
