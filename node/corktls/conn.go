@@ -15,6 +15,15 @@ type Conn struct {
 	cork *cork
 	// writing is held during a write, so that none returns while its records wait for the flush of another.
 	writing sync.Mutex
+	prober  *prober // of the network connection; nil if it cannot be asked
+}
+
+// Writable tells whether the kernel has room for a record, so that writing one would not wait. false may mean that nobody
+// knows.
+func (c *Conn) Writable() bool {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.prober != nil && c.prober.room()
 }
 
 // Write sends p. With an error it answers 0, see the package.

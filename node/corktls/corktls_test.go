@@ -254,6 +254,40 @@ func TestAWriteEndsAtItsDeadlineAndWithClose(t *testing.T) {
 	}
 }
 
+func TestAConnectionKnowsWhetherTheKernelHasRoom(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	raw, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	p := newProber(raw)
+	if p == nil {
+		t.Skip("sockets cannot be asked here")
+	}
+	if !p.room() {
+		t.Error("a fresh socket has no room")
+	}
+	_ = raw.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	for err == nil { // nobody reads
+		_, err = raw.Write(make([]byte, 1<<20))
+	}
+	if p.room() {
+		t.Error("a full socket has room")
+	}
+	_ = raw.Close()
+	if p.room() {
+		t.Error("a closed socket has room")
+	}
+	if newProber(&countingConn{}) != nil {
+		t.Error("a connection without a descriptor can be asked")
+	}
+}
+
 func TestAReadGoesOnAfterItsDeadline(t *testing.T) {
 	a, b, network := connect(t, newSide(t, false), newSide(t, false))
 	if !a.(*Conn).ReadsResume() {

@@ -61,5 +61,5 @@ func wrap(secured sec.SecureConn, c *cork, err error) (sec.SecureConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{SecureConn: secured, cork: c}, nil
+	return &Conn{SecureConn: secured, cork: c, prober: newProber(c.Conn)}, nil
 }

@@ -287,6 +287,12 @@ func (c *Conn) forget(s *Stream) {
 // post sends a control frame: at once, or by whoever writes just now.
 func (c *Conn) post(h header) error { return c.flush(c.turns.post(h)) }
 
+// writable tells whether the kernel has room for a small frame.
+func (c *Conn) writable() bool {
+	prober, ok := c.network.(interface{ Writable() bool })
+	return ok && prober.Writable()
+}
+
 // flush ends the turn that post may have taken.
 func (c *Conn) flush(mine bool) error {
 	if mine {

@@ -12,6 +12,11 @@ import (
 
 var errClosed = errors.New("the stream is closed")
 
+// AtOnce is a write deadline: a Write under it takes everything at once, or nothing and answers os.ErrDeadlineExceeded, when it
+// would have to wait for credit, for another writer or for the kernel. It is for frames of up to smallFrame bytes, and passes
+// through whatever wraps a stream. To any other stream it is a deadline that has passed.
+var AtOnce = time.Unix(0, 1)
+
 // Stream is one stream of a Conn.
 type Stream struct {
 	conn *Conn
@@ -158,6 +163,12 @@ func (s *Stream) follow(deadline time.Time) {
 
 // Write returns when the kernel has all of p, or with the number of bytes that it has and an error.
 func (s *Stream) Write(p []byte) (written int, err error) {
+	s.state.Lock()
+	atOnce := s.state.writing.deadline.Equal(AtOnce)
+	s.state.Unlock()
+	if atOnce {
+		return s.writeAtOnce(p)
+	}
 	for written < len(p) && err == nil {
 		var n int
 		n, err = s.writeFrame(p[written:min(len(p), written+sentFrame)])
@@ -185,6 +196,42 @@ func (s *Stream) writeFrame(piece []byte) (int, error) {
 		return 0, s.conn.fail(err)
 	}
 	return n, nil
+}
+
+func (s *Stream) writeAtOnce(p []byte) (int, error) {
+	if len(p) > smallFrame || !s.takeCredit(len(p)) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if !s.conn.turns.try() {
+		s.addCredit(len(p))
+		return 0, os.ErrDeadlineExceeded
+	}
+	err := s.ownTurn()
+	if err == nil && !s.conn.writable() {
+		err = os.ErrDeadlineExceeded
+		if failed := s.conn.turns.release(); failed != nil {
+			err = s.conn.fail(failed)
+		}
+	}
+	if err != nil {
+		s.addCredit(len(p))
+		return 0, err
+	}
+	if err := s.conn.turns.write(header{frameData, s.id, uint32(len(p))}, p); err != nil {
+		return 0, s.conn.fail(err)
+	}
+	return len(p), nil
+}
+
+// takeCredit takes all that is asked for, or nothing.
+func (s *Stream) takeCredit(n int) bool {
+	s.state.Lock()
+	defer s.state.Unlock()
+	if s.state.writing.closed != nil || s.state.credit < n {
+		return false
+	}
+	s.state.credit -= n
+	return true
 }
 
 // awaitCredit takes credit for up to most bytes.

@@ -75,6 +75,15 @@ func (t *turns) request(small bool) *turn {
 	return waiting
 }
 
+// try takes the right to write if nobody has it and no control frame waits.
+func (t *turns) try() bool {
+	t.state.Lock()
+	defer t.state.Unlock()
+	free := !t.state.held
+	t.state.held = true
+	return free
+}
+
 // cancel gives up a turn, also one that has come in the same moment.
 func (t *turns) cancel(waiting *turn) error {
 	t.state.Lock()
