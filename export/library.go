@@ -62,6 +62,9 @@ func go_InitializeLibrary(instances, channels, channelMessages, messageBytes C.i
 	}()
 	made := &library{limits: node.DefaultLimits()}
 	made.slots = make([]slot, bounded(instances, defaultInstances, maxInstances))
+	for number := range made.slots {
+		made.slots[number].wakes.watch(number)
+	}
 	made.limits.Channels = bounded(channels, made.limits.Channels, maxChannels)
 	made.limits.ChannelMessages = bounded(channelMessages, made.limits.ChannelMessages, maxChannelMessages)
 	made.limits.MessageBytes = bounded(messageBytes, made.limits.MessageBytes, maxMessageBytes)

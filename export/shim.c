@@ -156,7 +156,12 @@ int peerbus_receive(int instance, const char *channel, int max_messages, size_t 
 {
     if (out)
         *out = NULL;
-    DATA(go_peerbus_receive(instance, TEXT(channel), max_messages, max_bytes, timeout_ms, out, problem));
+    if (forked)
+        return forked_code();
+    int64_t began = pb_linger(instance, timeout_ms);
+    int code = go_peerbus_receive(instance, TEXT(channel), max_messages, max_bytes, timeout_ms, out, problem);
+    pb_waited(instance, began, code > 0);
+    return code;
 }
 
 int peerbus_wait(int instance, const char *channel, int timeout_ms)

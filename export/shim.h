@@ -20,4 +20,11 @@ typedef struct pb_batch {
 void *pb_buffer_get(size_t size);
 void pb_buffer_put(void *buffer);
 
+/* linger.c: the flag that the Go side keeps; a short wait before entering Go, which answers when it began, 0 for none; and
+ * what became of the wait. */
+enum { PB_MAX_INSTANCES = 4096 };
+int *pb_readable(int instance);
+int64_t pb_linger(int instance, int timeout_ms);
+void pb_waited(int instance, int64_t began, int found);
+
 #endif

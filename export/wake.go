@@ -6,12 +6,19 @@ import "C"
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"peerbus/node"
 )
 
 // wakeSet holds the two wake descriptors of a slot. They outlive a node, readable, until the slot gets the next one.
 type wakeSet struct{ messages, events wakeDescriptor }
+
+// watch connects the set with the flag of its instance.
+func (w *wakeSet) watch(number int) {
+	w.messages.flag = (*int32)(unsafe.Pointer(C.pb_readable(C.int(number))))
+}
 
 func (w *wakeSet) renew() error {
 	if err := w.messages.renew(); err != nil {
@@ -23,11 +30,24 @@ func (w *wakeSet) renew() error {
 // wakeDescriptor is a descriptor that is readable while something waits. It is made when the host first asks for it, and
 // what happened before counts.
 type wakeDescriptor struct {
+	flag  *int32 // of linger.c; nil for events
 	state struct {
 		sync.Mutex
 		signal   *signal // nil: not asked for
 		readable bool
 	}
+}
+
+// show sets the flag.
+func (w *wakeDescriptor) show(readable bool) {
+	if w.flag == nil {
+		return
+	}
+	value := int32(0)
+	if readable {
+		value = 1
+	}
+	atomic.StoreInt32(w.flag, value)
 }
 
 // set follows the queue; the queue calls it with its lock held, so it does not block.
@@ -38,6 +58,7 @@ func (w *wakeDescriptor) set(readable bool) {
 		return
 	}
 	w.state.readable = readable
+	w.show(readable)
 	if w.state.signal != nil {
 		w.state.signal.set(readable)
 	}
@@ -62,6 +83,7 @@ func (w *wakeDescriptor) renew() error {
 	w.state.Lock()
 	defer w.state.Unlock()
 	w.state.readable = false
+	w.show(false)
 	if w.state.signal == nil {
 		return nil
 	}

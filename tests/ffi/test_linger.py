@@ -1,0 +1,38 @@
+"""Waiting costs nothing, also right after messages that were waited for shortly."""
+
+import time
+
+import pytest
+
+import peerbus
+
+WAIT_S = 1.0
+MOST_CPU_S = 0.25  # an idle wait takes under a millisecond; a receiver that looks all the time takes all of it
+
+
+@pytest.fixture
+def pair():
+    config = {"listen_ips": ["127.0.0.1"], "nat": {"port_mapping": False}}
+    with peerbus.Node(config=config) as a, peerbus.Node(config=config) as b:
+        a.connect(b.addresses)
+        yield a, b
+
+
+def test_a_wait_after_a_quick_exchange_does_not_use_the_processor(pair):
+    a, b = pair
+    for number in range(200):
+        a.send(b.peer_id, b"%d" % number)
+        assert bytes(b.receive(timeout=20)) == b"%d" % number
+    before = time.process_time()
+    with pytest.raises(peerbus.TimeoutError):
+        b.receive(timeout=WAIT_S)
+    assert time.process_time() - before < MOST_CPU_S
+
+
+def test_a_lone_message_is_the_same_as_one_of_a_batch(pair):
+    a, b = pair
+    for size in (1, 100, 4096, 4097, 100_000):
+        a.send(b.peer_id, bytes([size % 251]) * size)
+        message = b.receive(timeout=20)
+        assert message.data.readonly and message.data.contiguous and message.data.format == "B"
+        assert (message.sender, len(message), bytes(message)) == (a.peer_id, size, bytes([size % 251]) * size)
