@@ -37,6 +37,8 @@ class FakeLibrary:
     def peerbus_batch_free(self, batch):
         self.freed.append(batch)
 
+    free_small = peerbus_batch_free
+
     def memory(self, content):
         self.kept.append(ctypes.create_string_buffer(content, max(1, len(content))))
         return ctypes.addressof(self.kept[-1])

@@ -89,7 +89,7 @@ class Message:
     """One received message.
 
     ``data`` is a read-only memoryview of memory that the library filled; it stays valid as long as somebody holds it,
-    also after the node is closed. It keeps the whole batch in memory that it came with (at most about 4 MiB and the
+    also after the node is closed. It may keep the whole batch in memory that it came with (at most about 4 MiB and the
     message itself): take ``bytes(message)`` of what is to be kept for long.
     """
 
@@ -158,22 +158,48 @@ _VERIFIED, _INSPECTOR = 1, 2  # peerbus_message_flag
 _string_at = ctypes.string_at
 
 
+_SMALL = 4096  # bytes of a lone payload that are copied, which costs less than an owner of the batch
+_REMEMBERED_TEXTS = 1024
+# All memory, without an owner: to copy from.
+_everything = memoryview((ctypes.c_ubyte * sys.maxsize).from_address(_BASE)).cast("B").toreadonly()
+_known: Dict[bytes, str] = {}
+
+
+def _text(address: int) -> str:
+    """A text of a batch; the same object for each message of a channel."""
+    raw = _string_at(address)
+    text = _known.get(raw)
+    if text is None:
+        if len(_known) >= _REMEMBERED_TEXTS:
+            _known.clear()
+        text = _known[raw] = raw.decode("utf-8", "replace")
+    return text
+
+
 class _Texts(Dict[int, str]):
     """The texts of a batch by address: messages of one channel share them."""
 
     def __missing__(self, address: int) -> str:
-        text = self[address] = _string_at(address).decode("utf-8", "replace")
+        text = self[address] = _text(address)
         return text
 
 
 def messages(library: _library.Library, batch: int) -> List[Message]:
     """The messages of a batch that peerbus_receive returned. Takes the batch over."""
+    table, count = _BATCH.unpack_from(_everything, batch - _BASE)
+    table -= _BASE
+    if count == 1:
+        data, size, sender, channel, protocol, gap, _, flags = _MESSAGE.unpack_from(_everything, table)
+        if size <= _SMALL and not flags & _VERIFIED:
+            data -= _BASE
+            payload = memoryview(_everything[data : data + size].tobytes())
+            message = Message(_text(sender), _text(channel), payload, _text(protocol), gap)
+            library.free_small(batch)
+            return [message]
     owner = _AddressSpace.from_address(_BASE)
     owner.free = library.c.peerbus_batch_free
     owner.batch = batch
     memory = memoryview(owner).cast("B").toreadonly()
-    table, count = _BATCH.unpack_from(memory, batch - _BASE)
-    table -= _BASE
     texts = _Texts()
     return [
         Message(texts[sender], texts[channel], memory[data - _BASE : data - _BASE + size], texts[protocol], gap, id)

@@ -51,6 +51,8 @@ class Inbox:
         self._batch = ctypes.c_void_p()
         self._batch_reference = ctypes.byref(self._batch)
         self._lingering = False
+        self._lingered = ctypes.c_void_p()  # of the one who lingers
+        self._lingered_reference = ctypes.byref(self._lingered)
         self._closed = False
 
     def receive(
@@ -217,22 +219,31 @@ class Inbox:
             if self._pending or self._lingering or self._entries:
                 return self._take_pending(None, most, most_bytes)
             self._lingering = True
-        batch = ctypes.c_void_p()
+        batch = self._lingered
         taken: List[Message] = []
         count = 0
-        fetch, fetch_bytes = (PREFETCH_MESSAGES, PREFETCH_BYTES) if prefetch else (most, most_bytes)
+        if prefetch:
+            most, most_bytes, wanted = PREFETCH_MESSAGES, PREFETCH_BYTES, 1
+        else:
+            wanted = most
         try:
             count = self._library.c.peerbus_receive(
-                self._instance, None, fetch, fetch_bytes, moment, ctypes.byref(batch)
+                self._instance, None, most, most_bytes, moment, self._lingered_reference
             )
         finally:  # also when Ctrl-C raises right after the call
             with self._lock:
                 self._lingering = False
                 if batch.value is not None:
-                    self._pending.extend(_buffers.messages(self._library, batch.value))
-                    if count > 0:
-                        taken = self._take_pending(None, most, most_bytes)
-                self._pass_on()
+                    fetched = _buffers.messages(self._library, batch.value)
+                    batch.value = None
+                    if count > 0 and count <= wanted:
+                        taken = fetched
+                    else:
+                        self._pending.extend(fetched)
+                        if count > 0:
+                            taken = self._take_pending(None, wanted, 0)
+                if self._pending:
+                    self._pass_on()
         if count < 0 and count != _INTERRUPTED:
             self._library.check(count)
         return taken

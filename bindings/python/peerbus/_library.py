@@ -100,6 +100,9 @@ class Library:
             for name, (result, *arguments) in _PROTOTYPES.items():
                 function = getattr(self.c, name)
                 function.restype, function.argtypes = result, arguments
+            # Freeing a batch of small messages is short: giving the interpreter lock away for it would cost more.
+            self.free_small = ctypes.PyDLL(str(path)).peerbus_batch_free
+            self.free_small.restype, self.free_small.argtypes = None, [ctypes.c_void_p]
         except (OSError, AttributeError) as error:
             raise _errors.LibraryError(f"cannot load {path}: {error}; rebuild it or point {_ENVIRONMENT} to another") from error
         self.path = path
