@@ -12,12 +12,15 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-yamux/v5"
+
+	"peerbus/node/mux"
 )
 
-// chatStream is one chat stream of either direction. The link's lock guards written.
+// chatStream is one chat stream of either direction. The link's lock guards written and atOnce.
 type chatStream struct {
 	network.Stream
 	written bool          // we have put frames on it
+	atOnce  bool          // it takes writes that do not wait
 	heard   atomic.Bool   // the peer has put frames on it
 	lastUse atomic.Int64  // when the last frame of either direction passed, Unix nanoseconds
 	ended   chan struct{} // closed when its reader is done
@@ -57,6 +60,22 @@ func (s *chatStream) write(frames []byte, timeout time.Duration) (written int, e
 	return written, err
 }
 
+// writeAtOnce writes all the frames, or none and answers a passed deadline when that would have to wait.
+func (s *chatStream) writeAtOnce(frames []byte) error {
+	if !s.writeLock.TryLock() {
+		return os.ErrDeadlineExceeded
+	}
+	defer s.writeLock.Unlock()
+	if err := s.SetWriteDeadline(mux.AtOnce); err != nil {
+		return err
+	}
+	_, err := s.Write(frames)
+	if err == nil {
+		s.touch()
+	}
+	return err
+}
+
 // closeWrite half-closes the stream, unless a write is in progress: the end of the connection ends that one.
 func (s *chatStream) closeWrite() {
 	if s.writeLock.TryLock() {
@@ -89,6 +108,7 @@ func (l *link) attach(stream *chatStream) error {
 		return fmt.Errorf("%w: %s holds %d chat streams already", ErrRefused, l.peer, len(s.streams))
 	}
 	s.streams[stream] = struct{}{}
+	stream.atOnce = stream.Conn().ConnState().StreamMultiplexer == mux.ID
 	if s.current == nil || s.current.outdatedBy(stream) {
 		s.current = stream
 	}

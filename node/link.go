@@ -40,10 +40,13 @@ type link struct {
 		ready   []*outbox     // with chunks, in turn
 		bytes   int64         // of waiting frames, also those being copied
 		writer  bool          // the writer goroutine runs
+		serving bool          // a chunk is being written, by the writer or by a sender
 		ended   chan struct{} // closed when the writer that was started last has ended
 		closing error         // not nil: takes nothing any more, for this reason
 		retired bool
 		room    chan struct{} // closed when room appears; nil when nobody waits
+
+		lastSend time.Time // when a small message was taken
 
 		current *chatStream // the one that is written
 		streams map[*chatStream]struct{}
@@ -89,7 +92,9 @@ func (l *link) enqueue(ctx context.Context, channel string, payload []byte, fate
 	if fate {
 		waiter = box.awaitFate(false)
 	}
-	l.scheduleLocked(box)
+	if size >= soloBytes || !l.sendLoneLocked(box) {
+		l.scheduleLocked(box)
+	}
 	return waiter, nil
 }
 
@@ -183,6 +188,12 @@ func (l *link) scheduleLocked(box *outbox) {
 		box.queued = true
 		s.ready = append(s.ready, box)
 	}
+	l.startWriterLocked()
+}
+
+// startWriterLocked makes sure that a writer looks at the list.
+func (l *link) startWriterLocked() {
+	s := &l.state
 	if !s.writer {
 		s.writer = true
 		ended := make(chan struct{})

@@ -39,9 +39,10 @@ func (l *link) next() (*outbox, chunk) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	s := &l.state
-	if len(s.ready) == 0 {
+	if len(s.ready) == 0 || s.serving {
 		return nil, chunk{}
 	}
+	s.serving = true
 	box := s.ready[0]
 	s.ready[0] = nil
 	s.ready = s.ready[1:]
@@ -65,7 +66,7 @@ func (l *link) idle() bool {
 func (l *link) settle(box *outbox, c chunk, sent delivery, err error) {
 	l.state.Lock()
 	defer l.state.Unlock()
-	box.busy = false
+	box.busy, l.state.serving = false, false
 	box.chunks[0] = chunk{}
 	box.chunks = box.chunks[1:]
 	if len(box.chunks) > 0 {
