@@ -70,6 +70,7 @@ type Conn struct {
 		highest    uint32 // of the peer's
 		incoming   int
 		unaccepted []*Stream
+		leaving    error // not nil: Close was called, which is why the connection ends, whatever comes first
 		failed     error // not nil: closed, for this reason
 	}
 	work sync.WaitGroup
@@ -297,7 +298,7 @@ func (c *Conn) writable() bool {
 func (c *Conn) flush(mine bool) error {
 	if mine {
 		if err := c.turns.release(); err != nil {
-			return c.fail(err)
+			return c.writeFailed(err)
 		}
 	}
 	return nil
@@ -322,6 +323,9 @@ func (c *Conn) fail(reason error) error {
 		defer c.state.Unlock()
 		return c.state.failed
 	}
+	if c.state.leaving != nil {
+		reason = c.state.leaving
+	}
 	failed := connError(reason)
 	c.state.failed = failed
 	streams := c.state.streams
@@ -335,6 +339,17 @@ func (c *Conn) fail(reason error) error {
 		s.span.Done()
 	}
 	return failed
+}
+
+// writeFailed is fail for a writer. A peer that closes says why before; that is still to be read, and counts.
+func (c *Conn) writeFailed(reason error) error {
+	timer := time.NewTimer(goodbyeTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.closed:
+	case <-timer.C:
+	}
+	return c.fail(reason)
 }
 
 // connError gives a reason the type that libp2p expects. Only the end that this side decided is not the peer's.
@@ -356,10 +371,16 @@ func (c *Conn) Close() error { return c.CloseWithError(network.ConnNoError) }
 
 // CloseWithError is Close with a code for the peer.
 func (c *Conn) CloseWithError(code network.ConnErrorCode) error {
-	if !c.IsClosed() {
-		c.sayGoodbye(code)
+	c.state.Lock()
+	first := c.state.failed == nil && c.state.leaving == nil
+	if first {
+		c.state.leaving = &network.ConnError{ErrorCode: code}
 	}
-	_ = c.fail(&network.ConnError{ErrorCode: code})
+	c.state.Unlock()
+	if first {
+		c.sayGoodbye(code)
+		_ = c.fail(c.state.leaving)
+	}
 	c.pump.watch.Stop()
 	c.work.Wait()
 	return nil
@@ -373,7 +394,7 @@ func (c *Conn) sayGoodbye(code network.ConnErrorCode) {
 		select {
 		case <-waiting.granted:
 		case <-timer.C:
-			_ = c.fail(&network.ConnError{ErrorCode: code}) // ends the write that holds the turn
+			_ = c.fail(c.state.leaving) // ends the write that holds the turn
 			_ = c.turns.cancel(waiting)
 			return
 		}

@@ -193,7 +193,7 @@ func (s *Stream) writeFrame(piece []byte) (int, error) {
 		return 0, err
 	}
 	if err := s.conn.turns.write(header{frameData, s.id, uint32(n)}, piece[:n]); err != nil {
-		return 0, s.conn.fail(err)
+		return 0, s.conn.writeFailed(err)
 	}
 	return n, nil
 }
@@ -210,7 +210,7 @@ func (s *Stream) writeAtOnce(p []byte) (int, error) {
 	if err == nil && !s.conn.writable() {
 		err = os.ErrDeadlineExceeded
 		if failed := s.conn.turns.release(); failed != nil {
-			err = s.conn.fail(failed)
+			err = s.conn.writeFailed(failed)
 		}
 	}
 	if err != nil {
@@ -218,7 +218,7 @@ func (s *Stream) writeAtOnce(p []byte) (int, error) {
 		return 0, err
 	}
 	if err := s.conn.turns.write(header{frameData, s.id, uint32(len(p))}, p); err != nil {
-		return 0, s.conn.fail(err)
+		return 0, s.conn.writeFailed(err)
 	}
 	return len(p), nil
 }
@@ -272,7 +272,7 @@ func (s *Stream) awaitTurn(waiting *turn) error {
 		s.state.Unlock()
 		if err != nil {
 			if failed := s.conn.turns.cancel(waiting); failed != nil {
-				return s.conn.fail(failed)
+				return s.conn.writeFailed(failed)
 			}
 			return err
 		}
@@ -289,7 +289,7 @@ func (s *Stream) ownTurn() error {
 		return nil
 	}
 	if failed := s.conn.turns.release(); failed != nil {
-		return s.conn.fail(failed)
+		return s.conn.writeFailed(failed)
 	}
 	return err
 }
