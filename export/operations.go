@@ -47,6 +47,7 @@ var operationFunctions = map[string]func(ctx context.Context, i *instance, argum
 		}
 		return disconnect(i, id)
 	},
+	"Diagnose":         diagnose,
 	"ReserveOnRelay":   reserve,
 	"StartStaticRelay": startStaticRelay,
 	"SubscribeToTopic": func(_ context.Context, i *instance, argument string) (any, error) {

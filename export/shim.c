@@ -74,7 +74,9 @@ char *ConnectTo(int instance, const char *addrsJSON) { CONTROL(go_ConnectTo(inst
 char *DisconnectFrom(int instance, const char *peerID) { CONTROL(go_DisconnectFrom(instance, TEXT(peerID))); }
 char *GetConnectedPeers(int instance) { CONTROL(go_GetConnectedPeers(instance)); }
 
-/* ---- Relays */
+/* ---- Relays and diagnosis */
+
+char *Diagnose(int instance) { CONTROL(go_Diagnose(instance)); }
 
 char *ReserveOnRelay(int instance, const char *relayPeerID) { CONTROL(go_ReserveOnRelay(instance, TEXT(relayPeerID))); }
 char *StartStaticRelay(int instance, const char *addrInfoJSON) { CONTROL(go_StartStaticRelay(instance, TEXT(addrInfoJSON))); }

@@ -242,7 +242,21 @@ char *DisconnectFrom(int instance, const char *peerID);
  * "misc":0,"relayed":false}]. A peer that was lost stays listed for 10 s, in case it returns. */
 char *GetConnectedPeers(int instance);
 
-/* ---- Relays --------------------------------------------------------------------------------------------------- */
+/* ---- Relays and diagnosis ------------------------------------------------------------------------------------- */
+
+/* How this node is reached, and what would make that better. Blocks up to 2 s, for the pings of the relays. Answer:
+ *   peer_id, version, time, reachability ("unknown"|"public"|"private")
+ *   addresses      listen, announced, observed [{address, observers}], and by verdict reachable, unreachable, unknown
+ *   nat            tcp, udp ("endpoint_independent"|"endpoint_dependent"|"unknown"), port_mapping ("off"|"no_router"|"on"),
+ *                  mappings [{listen, external}]
+ *   relays         [{relay, connected, reserved, expires, addresses, round_trip_ms (-1: none), limit_bytes, limit_ms (0: no
+ *                  limit), lost, failure, failures}]
+ *   relay_service  null, or the counters of GetStatistics' "relay"
+ *   hole_punches   the last 32: [{peer, time, way, direct, attempts, took_ms, reason}], see the hole_punch event
+ *   connections    peers by their best connection: direct, relayed; limited: those of the relayed ones
+ *   webrtc, discovery   null while nothing of that kind runs
+ *   advice         [{code, text, change}]: what is in the way, and what to change */
+char *Diagnose(int instance);
 
 /* Reserves a slot at a relay that this node is connected to, so that others reach it through that relay. The own addresses
  * gain <relay>/p2p-circuit. The reservation is renewed in time and made again after a loss, see the relay_ events, until
@@ -337,10 +351,14 @@ char *GetRendezvousPeers(int instance);
 
 /* Takes up to maxEvents (1 .. 4096) waiting events, oldest first, and waits up to timeoutMs for the first one.
  * Answer: a list of objects with "type", "time" (RFC 3339) and the fields below; Empty when none came. INTERRUPTED, CLOSED.
- *   peer_connected     peer, direction, address, relayed      first connection of an application peer
+ *   peer_connected     peer, direction, address, relayed, limited    first connection of an application peer; limited: through
+ *                                                             a relay with limits, so it takes no part in topics
+ *   connection_direct  peer, address                          a direct connection beside the relayed one; messages move to it
+ *   hole_punch         peer, way ("near"|"dial"|"punch"), direct, attempts, took_ms, reason    how an attempt at one ended
  *   peer_disconnected  peer                                   10 s after its last connection ended, at once if we closed it
  *   addresses_changed  addresses                              own addresses, each with /p2p/<id>
  *   reachability       reachability                           "unknown" | "public" | "private"
+ *   addresses_judged   reachable, unreachable, unknown        verdicts of peers (AutoNATv2) on the own addresses
  *   relay_reserved     relay, expires, renewed                a relay gave a slot, again, or for longer
  *   relay_lost         relay, reason                          the own addresses through it are withdrawn
  *   relay_failed       relay, reason, retry_ms                a relay gave no slot; 0: nobody tries again
@@ -360,8 +378,8 @@ char *PopEvents(int instance, int maxEvents, int timeoutMs);
 
 /* Runs a blocking control function in the background. function: "ConnectTo" (argument: as its addrsJSON),
  * "DisconnectFrom", "ReserveOnRelay", "FindPeer" (peer id), "StartStaticRelay" (its addrInfoJSON), "SubscribeToTopic",
- * "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush), "Advertise" (name), "WaitForTopicPeers"
- * ({"channel":text,"count":n}).
+ * "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush), "Advertise" (name), "Diagnose" (any text),
+ * "WaitForTopicPeers" ({"channel":text,"count":n}).
  * Answer: {"operation":7}; its end, also because of a bad argument, is an "operation" event, which no full event queue
  * drops. At most 1024 that run or whose end PopEvents has not taken: LIMIT. */
 char *StartOperation(int instance, const char *function, const char *argument, int timeoutMs);
@@ -382,7 +400,8 @@ int peerbus_send(int instance, const char *channel, const void *data, size_t siz
 int peerbus_flush(int instance, const char *channel, int timeout_ms);
 
 /* Publishes one message on a topic, joining it without subscribing when needed. data is copied.
- * Returns the number of connected subscribers at that moment (0: nobody was reached; counted as no_peers).
+ * Returns the number of connected subscribers at that moment (0: nobody was reached; counted as no_peers). REFUSED, also
+ * counted: nobody was reached and some peers are connected only through relays with limits, which carry no topics.
  * Waits up to timeout_ms while a subscriber takes messages slower than they are published: WOULD_BLOCK: nothing was
  * published, a "writable" event follows. A subscriber that takes nothing for 1 s ceases to hold the others up: what it
  * then misses is counted (send_queue_full, peer_closed) with its peer id. */

@@ -197,6 +197,7 @@ func (r *chatReader) body(total int) error {
 	r.uncounted = false
 	r.stream.heard.Store(true)
 	r.stream.touch()
+	r.stream.lastHeard.Store(r.stream.lastUse.Load())
 	known, reason := r.link.node.judge(r.from, channel, payload)
 	if reason != "" {
 		freePayload(r.link.node.memory, payload)
@@ -263,6 +264,8 @@ func (r *chatReader) handOver() error {
 	if len(r.pending) == 0 {
 		return nil
 	}
+	r.stream.handing.Store(true)
+	defer r.stream.handing.Store(false)
 	err := r.link.node.queue.PutBatch(r.link.ctx, r.pending, chatBlockTimeout)
 	clear(r.pending)
 	r.pending = r.pending[:0]

@@ -19,11 +19,16 @@ import (
 // chatStream is one chat stream of either direction. The link's lock guards written and atOnce.
 type chatStream struct {
 	network.Stream
+	relayed bool          // its connection goes through a relay; known once attached
 	written bool          // we have put frames on it
 	atOnce  bool          // it takes writes that do not wait
 	heard   atomic.Bool   // the peer has put frames on it
 	lastUse atomic.Int64  // when the last frame of either direction passed, Unix nanoseconds
 	ended   chan struct{} // closed when its reader is done
+
+	lastHeard atomic.Int64 // when the peer's last frame came, Unix nanoseconds
+	handing   atomic.Bool  // its reader waits for room in the receive queue
+	finishing atomic.Bool  // the peer has ended it; the write in progress ends it here
 
 	// writeLock is held while writing: QUIC streams must not be closed meanwhile, or the write may never end.
 	writeLock sync.Mutex
@@ -31,6 +36,7 @@ type chatStream struct {
 
 func newChatStream(s network.Stream) *chatStream {
 	stream := &chatStream{Stream: s, ended: make(chan struct{})}
+	stream.lastHeard.Store(time.Now().UnixNano())
 	stream.touch()
 	return stream
 }
@@ -47,7 +53,12 @@ func (s *chatStream) touch() { s.lastUse.Store(time.Now().UnixNano()) }
 // slow link is no stalled peer.
 func (s *chatStream) write(frames []byte, timeout time.Duration) (written int, err error) {
 	s.writeLock.Lock()
-	defer s.writeLock.Unlock()
+	defer func() {
+		s.writeLock.Unlock()
+		if s.finishing.Load() {
+			s.tryClose()
+		}
+	}()
 	defer s.touch()
 	for written < len(frames) && err == nil {
 		if err = s.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
@@ -84,14 +95,30 @@ func (s *chatStream) closeWrite() {
 	}
 }
 
-// finish ends a stream whose peer has ended it. A write in progress fails, and goes on with a fresh stream.
-func (s *chatStream) finish() {
-	if s.writeLock.TryLock() {
-		defer s.writeLock.Unlock()
-		_ = s.Close()
-	} else {
-		_ = s.Reset()
+// finish ends a stream whose peer has ended it. A write in progress gets finishPatience to end, since the peer may go on
+// reading; after that it fails, and goes on with a fresh stream.
+func (s *chatStream) finish(run func(string, func()) bool) {
+	s.finishing.Store(true)
+	if s.tryClose() {
+		return
 	}
+	time.AfterFunc(finishPatience, func() {
+		run("finishing a stream", func() {
+			if !s.tryClose() {
+				_ = s.Reset()
+			}
+		})
+	})
+}
+
+// tryClose closes the stream unless a write is in progress.
+func (s *chatStream) tryClose() bool {
+	if !s.writeLock.TryLock() {
+		return false
+	}
+	defer s.writeLock.Unlock()
+	_ = s.Close()
+	return true
 }
 
 // attach makes the link own a stream. The newest stream is the one that is written, except that a stream in use is not left
@@ -107,6 +134,7 @@ func (l *link) attach(stream *chatStream) error {
 	case len(s.streams) >= maxChatStreams:
 		return fmt.Errorf("%w: %s holds %d chat streams already", ErrRefused, l.peer, len(s.streams))
 	}
+	stream.relayed = isRelayed(stream.Conn().RemoteMultiaddr())
 	s.streams[stream] = struct{}{}
 	stream.atOnce = stream.Conn().ConnState().StreamMultiplexer == mux.ID
 	if s.current == nil || s.current.outdatedBy(stream) {
@@ -116,12 +144,15 @@ func (l *link) attach(stream *chatStream) error {
 }
 
 // outdatedBy tells whether a stream replaces this one: nothing was written here, or the other runs on another connection and
-// either leaves a relay, or shows that the peer, which has used this stream, has lost it.
+// shows that the peer, which has used this stream, has lost it. From a relayed to a direct one leaveRelay goes, in order.
 func (s *chatStream) outdatedBy(other *chatStream) bool {
 	if !s.written || s.Conn() == other.Conn() {
 		return !s.written
 	}
-	return s.heard.Load() || s.Conn().IsClosed() || s.Conn().Stat().Limited && !other.Conn().Stat().Limited
+	if s.relayed && !other.relayed && !s.Conn().IsClosed() {
+		return false
+	}
+	return s.heard.Load() || s.Conn().IsClosed()
 }
 
 // detach forgets a stream whose reader has ended.
@@ -189,11 +220,12 @@ func (n *Node) acceptChat(raw network.Stream) {
 // read moves the frames of a stream into the receive queue until it ends. A peer's half-close ends it for writing too.
 func (l *link) read(stream *chatStream) {
 	defer close(stream.ended)
+	l.awaitRelayed(stream)
 	reader := newChatReader(l, stream)
 	err := reader.run()
 	l.detach(stream)
 	if err == io.EOF || errors.Is(err, errIdle) {
-		stream.finish()
+		stream.finish(l.node.run)
 	} else {
 		l.node.log.Debug("chat stream ended", "peer", l.peer, "reason", err)
 		_ = stream.Reset()

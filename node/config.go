@@ -127,7 +127,7 @@ func (s TURNServer) String() string { return fmt.Sprintf("%v (account hidden)", 
 
 // NATConfig switches the means of NAT traversal.
 type NATConfig struct {
-	PortMapping, HolePunching, AutoNAT bool
+	PortMapping, HolePunching, AutoNAT, AutoNATPrivate bool
 }
 
 // TopicsConfig configures publish/subscribe.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -45,7 +46,7 @@ func (n *Node) Connect(ctx context.Context, addresses []string) (Connection, err
 	n.gate.admit(info.ID)
 	n.forgetFailedDials(info.ID)
 	ctx = network.WithAllowLimitedConn(ctx, "connect")
-	if err := n.host.Connect(ctx, info); err != nil {
+	if err := n.dial(ctx, info); err != nil {
 		return Connection{}, n.connectError(ctx, info.ID, err)
 	}
 	greeting := n.greet(ctx, info.ID)
@@ -146,7 +147,7 @@ func dialFailure(err error) error {
 
 // dialledAddress is the remote address of the newest connection to the peer, a relayed one cut at /p2p-circuit.
 func (n *Node) dialledAddress(id peer.ID) []string {
-	connections := n.host.Network().ConnsToPeer(id)
+	connections := slices.DeleteFunc(n.host.Network().ConnsToPeer(id), network.Conn.IsClosed)
 	if len(connections) == 0 {
 		return []string{}
 	}

@@ -20,12 +20,14 @@ type gate struct {
 	state struct {
 		sync.Mutex
 		refusedUntil map[peer.ID]time.Time
+		only         map[peer.ID][]ma.Multiaddr // the addresses that may be dialled, of peers not listed all
 	}
 }
 
 func newGate(n *Node) *gate {
 	g := &gate{node: n}
 	g.state.refusedUntil = map[peer.ID]time.Time{}
+	g.state.only = map[peer.ID][]ma.Multiaddr{}
 	return g
 }
 
@@ -47,6 +49,20 @@ func (g *gate) admit(id peer.ID) {
 	g.state.Lock()
 	defer g.state.Unlock()
 	delete(g.state.refusedUntil, id)
+	delete(g.state.only, id)
+}
+
+// restrict lets only these addresses of a peer be dialled, until unrestrict or admit.
+func (g *gate) restrict(id peer.ID, addrs []ma.Multiaddr) {
+	g.state.Lock()
+	defer g.state.Unlock()
+	g.state.only[id] = addrs
+}
+
+func (g *gate) unrestrict(id peer.ID) {
+	g.state.Lock()
+	defer g.state.Unlock()
+	delete(g.state.only, id)
 }
 
 func (g *gate) refused(id peer.ID) bool {
@@ -56,9 +72,15 @@ func (g *gate) refused(id peer.ID) bool {
 	return known && time.Now().Before(until)
 }
 
-func (g *gate) InterceptPeerDial(peer.ID) bool               { return true }
-func (g *gate) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
-func (g *gate) InterceptAccept(network.ConnMultiaddrs) bool  { return true }
+func (g *gate) InterceptPeerDial(peer.ID) bool              { return true }
+func (g *gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+
+func (g *gate) InterceptAddrDial(id peer.ID, addr ma.Multiaddr) bool {
+	g.state.Lock()
+	defer g.state.Unlock()
+	only, restricted := g.state.only[id]
+	return !restricted || ma.Contains(only, addr)
+}
 
 func (g *gate) InterceptSecured(direction network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
 	return direction == network.DirOutbound || !g.refused(id) && g.node.admits(direction, id)

@@ -9,8 +9,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	connmgr "github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	libp2pwebrtc "github.com/libp2p/go-libp2p/p2p/transport/webrtc"
@@ -45,6 +48,10 @@ func (n *Node) newHost(key crypto.PrivKey) (host.Host, error) {
 		libp2p.DisableMetrics(),
 		libp2p.AddrsFactory(n.advertised),
 		libp2p.WithFxOption(fx.Invoke(n.announceProtocols)),
+		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
+		// These would discard addresses after a series of failures; a stagger is all that a dead address may cost.
+		libp2p.UDPBlackHoleSuccessCounter(nil),
+		libp2p.IPv6BlackHoleSuccessCounter(nil),
 	}
 	options = append(options, n.transportOptions()...)
 	options = append(options, upgradeOptions()...)
@@ -111,17 +118,20 @@ func (n *Node) reachOptions() []libp2p.Option {
 		options = append(options, libp2p.DisableRelay())
 	}
 	if c.NAT.HolePunching && c.Relay.EnableClient && !c.Network.ForcePublic {
-		options = append(options, libp2p.EnableHolePunching())
+		options = append(options, libp2p.EnableHolePunching(holepunch.WithTracer(n.punches)))
 	}
 	// A node that only listens on loopback has no NAT in front of it, and asking the router would be the only packet that
 	// leaves the machine.
 	if c.NAT.PortMapping && !c.Network.ForcePublic && !n.loopbackOnly() {
-		options = append(options, libp2p.NATPortMap())
+		options = append(options, libp2p.NATManager(func(network network.Network) basichost.NATManager {
+			n.mapping = basichost.NewNATManager(network)
+			return n.mapping
+		}))
 	}
 	if c.Network.ForcePublic {
 		// AutoNATv2's tracker ignores the forced verdict, so it stays off then.
 		options = append(options, libp2p.ForceReachabilityPublic())
-	} else if c.NAT.AutoNAT {
+	} else if c.NAT.AutoNAT && !c.NAT.AutoNATPrivate {
 		options = append(options, libp2p.EnableAutoNATv2())
 	}
 	return options

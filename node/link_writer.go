@@ -22,6 +22,7 @@ const (
 // write is the writer goroutine: it serves the outboxes in turn, one chunk each, until the link ends.
 func (l *link) write() {
 	for {
+		l.leaveRelay()
 		box, c := l.next()
 		if box == nil {
 			if l.idle() {

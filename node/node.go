@@ -34,6 +34,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 
 	"peerbus/queue"
 )
@@ -70,19 +71,23 @@ type Node struct {
 	log     *slog.Logger
 	memory  Memory
 
-	host   host.Host
-	gate   *gate
-	guard  guardHolder
-	queue  *queue.Queue
-	events *Events
-	losses *losses
-	peers  *peerTable
-	links  *links
-	topics *topics
-	reach  *reachability
-	relays *relays
-	relay  *relayService
-	found  *discovery
+	host    host.Host
+	gate    *gate
+	guard   guardHolder
+	queue   *queue.Queue
+	events  *Events
+	losses  *losses
+	peers   *peerTable
+	links   *links
+	topics  *topics
+	reach   *reachability
+	relays  *relays
+	relay   *relayService
+	found   *discovery
+	punches *punches
+	parts   diagnosisParts
+	autonat *autonat             // nil: libp2p judges, or nobody
+	mapping basichost.NATManager // nil: no port mapping
 
 	certificates     certificates
 	certificateCheck time.Duration // of Options
@@ -142,6 +147,7 @@ func newNode(o Options) *Node {
 	n.links = newLinks(n)
 	n.topics = newTopics(n)
 	n.relays = newRelays(n)
+	n.punches = newPunches(n)
 	n.relay = newRelayService(n)
 	n.reach = newReachability(n)
 	n.found = newDiscovery(n)
@@ -200,6 +206,10 @@ func (n *Node) start() error {
 		return err
 	}
 	if err := n.relays.start(); err != nil {
+		return err
+	}
+	n.punches.start()
+	if err := n.startAutoNAT(); err != nil {
 		return err
 	}
 	if err := n.watchBus(); err != nil {
@@ -354,6 +364,8 @@ func (n *Node) closeHost() error {
 	if n.host == nil {
 		return nil
 	}
+	n.autonat.close()
+	n.punches.close()
 	n.relay.close()
 	n.relays.close()
 	return n.host.Close()

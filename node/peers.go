@@ -178,8 +178,19 @@ func (t *peerTable) enlist(id peer.ID) bool {
 		"direction": directionName(entry.direction),
 		"address":   entry.addr.String(),
 		"relayed":   isRelayed(entry.addr),
+		"limited":   entry.limited(),
 	})
 	return true
+}
+
+// limited tells whether every connection is one that a relay limits. Such a peer takes no part in topics.
+func (e *peerEntry) limited() bool {
+	for c := range e.connections {
+		if !c.Stat().Limited {
+			return false
+		}
+	}
+	return len(e.connections) > 0
 }
 
 func directionName(d network.Direction) string {

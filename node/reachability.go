@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // busBuffer is how many events of the libp2p bus wait for this package.
@@ -30,7 +31,79 @@ type reachability struct {
 		verdict string
 		first   chan struct{} // closed at the first verdict
 		changed chan struct{} // closed and replaced at each change
+
+		observed map[string]map[peer.ID]struct{} // own address -> the peers that see this node there; bounded
+		nat      map[string]string               // "tcp" or "udp" -> kind of the NAT
 	}
+}
+
+const (
+	// maxObservedAddresses and maxObservers bound what peers can make this node remember of itself.
+	maxObservedAddresses = 64
+	maxObservers         = 64
+
+	// Kinds of NATs.
+	natEndpointIndependent = "endpoint_independent" // the same mapping for every peer: hole punching works
+	natEndpointDependent   = "endpoint_dependent"   // symmetric: hole punching seldom works
+)
+
+// note remembers as what a peer sees this node.
+func (r *reachability) note(observer peer.ID, addr ma.Multiaddr) {
+	if addr == nil || isRelayed(addr) {
+		return
+	}
+	r.state.Lock()
+	defer r.state.Unlock()
+	observers := r.state.observed[addr.String()]
+	if observers == nil {
+		if len(r.state.observed) >= maxObservedAddresses {
+			return
+		}
+		observers = map[peer.ID]struct{}{}
+		r.state.observed[addr.String()] = observers
+	}
+	if len(observers) < maxObservers {
+		observers[observer] = struct{}{}
+	}
+}
+
+// noteNAT remembers what libp2p found out about the NAT in front of this node.
+func (r *reachability) noteNAT(e event.EvtNATDeviceTypeChanged) {
+	kinds := map[network.NATDeviceType]string{
+		network.NATDeviceTypeEndpointIndependent: natEndpointIndependent,
+		network.NATDeviceTypeEndpointDependent:   natEndpointDependent,
+	}
+	transports := map[network.NATTransportProtocol]string{network.NATTransportUDP: "udp", network.NATTransportTCP: "tcp"}
+	r.state.Lock()
+	defer r.state.Unlock()
+	if kind, known := kinds[e.NatDeviceType]; known {
+		r.state.nat[transports[e.TransportProtocol]] = kind
+	} else {
+		delete(r.state.nat, transports[e.TransportProtocol])
+	}
+}
+
+// judged takes the verdicts on the own addresses. One that is reachable makes the node public; it is private when all have
+// been judged and none is.
+func (n *Node) judged(reachable, unreachable, unknown []ma.Multiaddr) {
+	n.events.Push(EventAddressesJudged, map[string]any{
+		"reachable": textsOf(reachable), "unreachable": textsOf(unreachable), "unknown": textsOf(unknown),
+	})
+	switch {
+	case len(reachable) > 0:
+		n.reach.set(ReachPublic)
+	case len(unreachable) > 0 && len(unknown) == 0:
+		n.reach.set(ReachPrivate)
+	}
+	n.relay.follow(n.reach.get())
+}
+
+func textsOf(addrs []ma.Multiaddr) []string {
+	texts := make([]string, len(addrs))
+	for i, addr := range addrs {
+		texts[i] = addr.String()
+	}
+	return texts
 }
 
 func newReachability(n *Node) *reachability {
@@ -38,6 +111,8 @@ func newReachability(n *Node) *reachability {
 	r.state.verdict = ReachUnknown
 	r.state.first = make(chan struct{})
 	r.state.changed = make(chan struct{})
+	r.state.observed = map[string]map[peer.ID]struct{}{}
+	r.state.nat = map[string]string{}
 	if n.config.Network.ForcePublic {
 		r.set(ReachPublic)
 	}
@@ -104,6 +179,8 @@ func (n *Node) watchBus() error {
 		new(event.EvtLocalReachabilityChanged),
 		new(event.EvtLocalAddressesUpdated),
 		new(event.EvtPeerIdentificationCompleted),
+		new(event.EvtHostReachableAddrsChanged),
+		new(event.EvtNATDeviceTypeChanged),
 	}
 	subscription, err := n.host.EventBus().Subscribe(kinds, eventbus.BufSize(busBuffer), eventbus.Name("peerbus"))
 	if err != nil {
@@ -133,7 +210,14 @@ func (n *Node) onBusEvent(e any) {
 		n.relay.follow(n.reach.get())
 	case event.EvtLocalAddressesUpdated:
 		n.announceAddresses()
+		n.autonat.poke()
+	case event.EvtHostReachableAddrsChanged:
+		n.judged(e.Reachable, e.Unreachable, e.Unknown)
+	case event.EvtNATDeviceTypeChanged:
+		n.reach.noteNAT(e)
 	case event.EvtPeerIdentificationCompleted:
+		n.reach.note(e.Peer, e.ObservedAddr)
+		n.autonat.poke()
 		if n.config.Network.Isolated {
 			n.expelForeigner(e.Peer)
 		}

@@ -317,3 +317,42 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestATopicIsNotSilentlyMissingOnALimitedConnection(t *testing.T) {
+	relay, a, b := startNode(t, asRelay), startNode(t, hidden), startNode(t, hidden)
+	reserve(t, b, relay)
+	if err := a.host.Network().ClosePeer(relay.id); err != nil {
+		t.Fatal(err)
+	}
+	name := topicName(a.id, "news")
+	if err := b.Subscribe(name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Connect(within(t), []string{circuitOf(t, b, relay)}); err != nil {
+		t.Fatal(err)
+	}
+	eventOf(t, a, EventPeerConnected, map[string]any{"peer": b.id.String(), "relayed": true, "limited": true})
+	_, err := a.Publish(within(t), name, []byte("unheard"))
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "carries no topics") {
+		t.Errorf("got %v", err)
+	}
+	expectLosses(t, a, directionOut, map[string]uint64{lossNoPeers: 1})
+}
+
+func TestARelayWithoutLimitsCarriesTopics(t *testing.T) {
+	a, b, _ := relayedPair(t)
+	name := topicName(a.id, "news")
+	if err := b.Subscribe(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Subscribe(name); err != nil {
+		t.Fatal(err)
+	}
+	eventOf(t, a, EventTopicPeerJoined, map[string]any{"peer": b.id.String()})
+	if reached, err := a.Publish(within(t), name, []byte("heard")); err != nil || reached != 1 {
+		t.Fatal(reached, err)
+	}
+	if got := receive(t, b, 1); string(got[0].Data) != "heard" {
+		t.Errorf("received %q", got[0].Data)
+	}
+}

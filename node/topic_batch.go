@@ -112,6 +112,11 @@ func (n *Node) publishChunk(ctx context.Context, joined *topic, payloads [][]byt
 		return nil, err
 	}
 	peers := joined.countPeers()
+	if peers == 0 {
+		if err := n.refuseBehindRelays(joined, len(payloads)); err != nil {
+			return nil, err
+		}
+	}
 	publish := t.publishBatched
 	if n.config.Network.FloodSub { // whose router knows no batches
 		publish = t.publishEach
@@ -127,6 +132,17 @@ func (n *Node) publishChunk(ctx context.Context, joined *topic, payloads [][]byt
 		n.losses.add(directionOut, lossNoPeers, joined.name.text, "", uint64(len(notes)))
 	}
 	return published, err
+}
+
+// refuseBehindRelays answers, and counts, that peers are connected which pub/sub cannot reach.
+func (n *Node) refuseBehindRelays(joined *topic, count int) error {
+	behind := n.limitedPeers()
+	if behind == 0 {
+		return nil
+	}
+	n.losses.add(directionOut, lossNoPeers, joined.name.text, "", uint64(count))
+	return fmt.Errorf("%w: nobody that is reached subscribes to %q, and %d peers are connected only through a relay with limits, "+
+		"which carries no topics; wait for connection_direct, or use a relay with relay.with_broad_limits", ErrRefused, joined.name.text, behind)
 }
 
 func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]receipt, error) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
@@ -327,6 +328,17 @@ func (n *Node) ownPayload(payload []byte) []byte {
 	owned := n.memory.Get(len(payload))
 	copy(owned, payload)
 	return owned
+}
+
+// limitedPeers counts the application peers whose only connections are relayed ones with limits: pub/sub leaves those out.
+func (n *Node) limitedPeers() int {
+	count := 0
+	for _, p := range n.peers.list() {
+		if id, err := peer.Decode(p.ID); err == nil && n.host.Network().Connectedness(id) == network.Limited {
+			count++
+		}
+	}
+	return count
 }
 
 func (t *topics) forPublishing(name channelName) (*topic, error) {

@@ -432,6 +432,7 @@ FUNCTIONS = {
     ),
     "DisconnectFrom": Function({**LIVE, "peerID": "absent_peer"}),
     "GetConnectedPeers": Function(LIVE),
+    "Diagnose": Function(LIVE),
     "ReserveOnRelay": Function({**LIVE, "relayPeerID": "absent_peer"}, answers=labels("NOT_CONNECTED")),
     "StartStaticRelay": Function(
         {**LIVE, "addrInfoJSON": DEAD_RELAY},

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -39,6 +40,11 @@ def relay_process(directory, *options, **variables):
         if process.poll() is None:
             process.kill()
             process.communicate()
+
+
+def scrape(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
 
 
 def test_a_reservation_makes_a_node_reachable_through_the_relay():
@@ -95,10 +101,13 @@ def test_the_relay_command_serves_those_with_the_token_keeps_its_identity_and_co
             stranger.connect(relay["addresses"])
             with pytest.raises(peerbus.RefusedError, match=r"relay\.token"):
                 stranger.reserve_on_relay(relay["peer_id"])
-        with urllib.request.urlopen(relay["metrics"], timeout=10) as answer:
-            metrics = answer.read().decode()
+        # The relay counts a refusal a moment after the peer has heard of it.
+        deadline = time.monotonic() + 10
+        refused = 'peerbus_relay_refused_total{request="reserve.PERMISSION_DENIED"} 1\n'
+        while refused not in (metrics := scrape(relay["metrics"])):
+            assert time.monotonic() < deadline, metrics
+            time.sleep(0.02)
     assert "peerbus_relay_reservations_granted_total 1\n" in metrics
-    assert 'peerbus_relay_refused_total{request="reserve.PERMISSION_DENIED"} 1\n' in metrics
     with relay_process(tmp_path, port) as again:
         assert again["peer_id"] == relay["peer_id"]
 

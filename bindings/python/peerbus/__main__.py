@@ -14,6 +14,7 @@ from . import _command
 
 COMMANDS = {
     "relay": "_command_relay",
+    "doctor": "_command_doctor",
     "token": "_command_token",
     "version": "_command_version",
 }

@@ -68,7 +68,7 @@ def configuration(arguments: argparse.Namespace) -> Dict[str, Any]:
         },
         "network": {"force_public": True},
         "dht": {"enabled": False},
-        "nat": {"port_mapping": False, "hole_punching": False, "autonat": False},
+        "nat": {"port_mapping": False, "hole_punching": False},
         "log": {"name": "relay"},
     }
 

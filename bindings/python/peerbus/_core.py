@@ -263,6 +263,9 @@ class Core:
         text = json.dumps(relay_info(relay))
         return str((yield from self._operate(waiter, b"StartStaticRelay", text, "relay", timeout)))
 
+    def diagnose(self, waiter: Waiter, timeout: float) -> Steps[Dict[str, Any]]:
+        return dict((yield from self._operate(waiter, b"Diagnose", "node", "argument", timeout)))
+
     def subscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
         yield from self._operate(waiter, b"SubscribeToTopic", channel, "channel", timeout)
 

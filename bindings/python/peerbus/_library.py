@@ -39,6 +39,7 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "ConnectTo": [_JSON, _INT, _TEXT],
     "DisconnectFrom": [_JSON, _INT, _TEXT],
     "GetConnectedPeers": [_JSON, _INT],
+    "Diagnose": [_JSON, _INT],
     "ReserveOnRelay": [_JSON, _INT, _TEXT],
     "StartStaticRelay": [_JSON, _INT, _TEXT],
     "FindPeers": [_JSON, _INT, _TEXT, _INT, _INT],

@@ -281,6 +281,11 @@ class Node(_Face):
         changes. Returns when the reservation ends. Raises UnreachableError, RefusedError, TimeoutError."""
         return await run_async(lambda waiter: self._core.start_static_relay(waiter, relay, timeout))
 
+    async def diagnose(self, timeout: float = DEFAULT_TIMEOUT_S) -> Dict[str, Any]:
+        """How this node is reached: addresses with their verdicts, NAT, relays, hole punches, connections, and ``advice``, a
+        list of ``{"code", "text", "change"}``. Takes up to 2 s. The fields are those of ``Diagnose`` in include/peerbus.h."""
+        return await run_async(lambda waiter: self._core.diagnose(waiter, timeout))
+
     async def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Puts a message into the outbound queue of a peer id (its channel ``main``) or of a direct channel.
 
@@ -449,6 +454,10 @@ class BlockingNode(_Face):
     def start_static_relay(self, relay: Relay, timeout: float = RESERVE_TIMEOUT_S) -> str:
         """See Node.start_static_relay."""
         return run_blocking(lambda waiter: self._core.start_static_relay(waiter, relay, timeout))
+
+    def diagnose(self, timeout: float = DEFAULT_TIMEOUT_S) -> Dict[str, Any]:
+        """See Node.diagnose."""
+        return run_blocking(lambda waiter: self._core.diagnose(waiter, timeout))
 
     def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.send."""

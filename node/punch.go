@@ -1,0 +1,329 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+const (
+	// nearDialTimeout bounds the direct dial of a relayed peer on a shared LAN or machine.
+	nearDialTimeout = 5 * time.Second
+	// diallerPatience is how long the side that dialled through the relay leaves the way back to the other one, which DCUtR
+	// wants to begin, before it tries itself.
+	diallerPatience = 3 * time.Second
+	// maxPunchAttempts is how often DCUtR tries before it gives up.
+	maxPunchAttempts = 3
+	// maxPunchRecords bounds the remembered outcomes.
+	maxPunchRecords = 32
+	// maxNearDials bounds the addresses of a relayed peer that are dialled unasked.
+	maxNearDials = 8
+	// relayedLinger is how often a relayed connection beside a direct one is looked at; without streams it is closed.
+	relayedLinger = 10 * time.Second
+)
+
+// Ways to a direct connection.
+const (
+	wayNear  = "near"  // a dial on a shared LAN or machine
+	wayDial  = "dial"  // a dial back to a reachable address
+	wayPunch = "punch" // both sides at once, through their NATs
+)
+
+// PunchRecord is one attempt to turn a relayed connection into a direct one.
+type PunchRecord struct {
+	Peer     string `json:"peer"`
+	Time     string `json:"time"` // RFC 3339
+	Way      string `json:"way"`  // "near", "dial" or "punch"
+	Direct   bool   `json:"direct"`
+	Attempts int    `json:"attempts"`
+	TookMs   int64  `json:"took_ms"`
+	Reason   string `json:"reason"` // why not; "" when direct
+}
+
+// punches turns relayed connections into direct ones. libp2p runs DCUtR, but only between nodes that know a public address of
+// their own, and it dials no private ones; this adds the dial on a shared LAN or machine, and tells how everything ended.
+//
+//	relayed --DCUtR, or a near dial--> direct --chat moves (link_move.go), relayed connection unused--> relayed one closed
+//	   '--neither works--> stays relayed
+type punches struct {
+	node     *Node
+	patience time.Duration // diallerPatience, but in tests
+	linger   time.Duration // relayedLinger, but in tests
+
+	state struct {
+		sync.Mutex
+		attempts map[peer.ID]int // of a punch in progress
+		records  []PunchRecord   // newest last
+		busy     map[peer.ID]struct{}
+		dials    int           // forced ones, in the air
+		closed   bool          // begin no more of them
+		idle     chan struct{} // closed when closed and dials is 0
+	}
+}
+
+func newPunches(n *Node) *punches {
+	p := &punches{node: n, patience: diallerPatience, linger: relayedLinger}
+	p.state.attempts = map[peer.ID]int{}
+	p.state.busy = map[peer.ID]struct{}{}
+	p.state.idle = make(chan struct{})
+	return p
+}
+
+func (p *punches) start() {
+	p.node.host.Network().Notify(&network.NotifyBundle{
+		ConnectedF: func(_ network.Network, c network.Conn) {
+			p.node.run("connection event", func() { p.connected(c) })
+		},
+	})
+}
+
+// close waits until no forced dial is in the air: libp2p crashes when it meets one after its transports are closed. The
+// node's context has ended by now, so none lasts.
+func (p *punches) close() {
+	p.state.Lock()
+	if !p.state.closed {
+		p.state.closed = true
+		if p.state.dials == 0 {
+			close(p.state.idle)
+		}
+	}
+	p.state.Unlock()
+	<-p.state.idle
+}
+
+func (p *punches) connected(c network.Conn) {
+	if isRelayed(c.RemoteMultiaddr()) {
+		p.node.spawn("direct connection", func() { p.improve(c) })
+		return
+	}
+	id := c.RemotePeer()
+	if p.relayedConns(id) == nil {
+		return
+	}
+	p.node.events.Push(EventConnectionDirect, map[string]any{"peer": id.String(), "address": c.RemoteMultiaddr().String()})
+	if l := p.node.links.find(id); l != nil {
+		l.poke()
+	}
+	p.node.spawn("relayed connection", func() { p.retireRelayed(id) })
+}
+
+func (p *punches) relayedConns(id peer.ID) []network.Conn {
+	var relayed []network.Conn
+	for _, c := range p.node.host.Network().ConnsToPeer(id) {
+		if isRelayed(c.RemoteMultiaddr()) {
+			relayed = append(relayed, c)
+		}
+	}
+	return relayed
+}
+
+// direct tells whether a direct connection to the peer lives.
+func (p *punches) direct(id peer.ID) bool {
+	return slices.ContainsFunc(p.node.host.Network().ConnsToPeer(id), func(c network.Conn) bool {
+		return !isRelayed(c.RemoteMultiaddr()) && !c.IsClosed()
+	})
+}
+
+// improve looks for a direct way to a peer that came through a relay.
+func (p *punches) improve(c network.Conn) {
+	n := p.node
+	if !n.config.NAT.HolePunching {
+		return
+	}
+	n.awaitIdentify(n.ctx, c.RemotePeer())
+	if c.Stat().Direction == network.DirOutbound && !p.pause(c) {
+		return
+	}
+	id := c.RemotePeer()
+	near := nearAddresses(n.host.Peerstore().Addrs(id), c.RemoteMultiaddr())
+	switch {
+	case p.direct(id) || c.IsClosed():
+	case len(near) > 0:
+		p.dialNear(id, near)
+	case c.Stat().Direction == network.DirInbound && !p.mayPunch():
+		p.record(PunchRecord{Peer: id.String(), Way: wayPunch,
+			Reason: "this node knows no public address of itself, and the peer is on no network that it shares"})
+	}
+}
+
+// pause leaves the other side its time. It answers false when nothing is left to do.
+func (p *punches) pause(c network.Conn) bool {
+	timer := time.NewTimer(p.patience)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.node.ctx.Done():
+	}
+	return p.node.ctx.Err() == nil && !c.IsClosed() && !p.direct(c.RemotePeer())
+}
+
+// mayPunch tells whether libp2p's DCUtR runs: it starts with the first public address of this node.
+func (p *punches) mayPunch() bool {
+	return slices.Contains(p.node.host.Mux().Protocols(), holepunch.Protocol)
+}
+
+// nearAddresses are those of a peer's addresses that a node may dial unasked: on a network that this machine is in, or on its
+// loopback when the relay is there, too. What a stranger claims must not make this node knock anywhere else.
+func nearAddresses(addrs []ma.Multiaddr, relay ma.Multiaddr) []ma.Multiaddr {
+	own := interfacePrefixes()
+	near := slices.DeleteFunc(slices.Clone(addrs), func(addr ma.Multiaddr) bool {
+		if isRelayed(addr) || manet.IsPublicAddr(addr) {
+			return true
+		}
+		if manet.IsIPLoopback(addr) {
+			return !manet.IsIPLoopback(relay)
+		}
+		return dialGroupOf(addr, own, false) != groupNear
+	})
+	return near[:min(len(near), maxNearDials)]
+}
+
+func (p *punches) dialNear(id peer.ID, near []ma.Multiaddr) {
+	if !p.claim(id) {
+		return
+	}
+	defer p.unclaim(id)
+	began := time.Now()
+	err := p.forceDial(id, near)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	p.record(PunchRecord{Peer: id.String(), Way: wayNear, Direct: err == nil, Attempts: 1, TookMs: time.Since(began).Milliseconds(), Reason: reason})
+}
+
+// forceDial dials these addresses although a relayed connection exists. libp2p would dial everything that the peer claims,
+// hence the gate.
+func (p *punches) forceDial(id peer.ID, addrs []ma.Multiaddr) error {
+	p.state.Lock()
+	if p.state.closed {
+		p.state.Unlock()
+		return ErrClosed
+	}
+	p.state.dials++
+	p.state.Unlock()
+	defer func() {
+		p.state.Lock()
+		defer p.state.Unlock()
+		p.state.dials--
+		if p.state.closed && p.state.dials == 0 {
+			close(p.state.idle)
+		}
+	}()
+	p.node.gate.restrict(id, addrs)
+	defer p.node.gate.unrestrict(id)
+	ctx, cancel := context.WithTimeout(network.WithForceDirectDial(p.node.ctx, "near"), nearDialTimeout)
+	defer cancel()
+	if err := p.node.host.Connect(ctx, peer.AddrInfo{ID: id, Addrs: addrs}); err != nil {
+		return fmt.Errorf("%w: %v", dialFailure(err), err)
+	}
+	return nil
+}
+
+func (p *punches) claim(id peer.ID) bool {
+	p.state.Lock()
+	defer p.state.Unlock()
+	if _, busy := p.state.busy[id]; busy {
+		return false
+	}
+	p.state.busy[id] = struct{}{}
+	return true
+}
+
+func (p *punches) unclaim(id peer.ID) {
+	p.state.Lock()
+	defer p.state.Unlock()
+	delete(p.state.busy, id)
+}
+
+// retireRelayed closes the relayed connections of a peer with a direct one, once they carry nothing: relays have few circuits.
+// Topics that run over a relayed connection without limits stay there, since pub/sub cannot change streams without loss.
+func (p *punches) retireRelayed(id peer.ID) {
+	ticker := time.NewTicker(p.linger)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-p.node.ctx.Done():
+			return
+		}
+		relayed := p.relayedConns(id)
+		if len(relayed) == 0 || !p.direct(id) {
+			return
+		}
+		for _, c := range relayed {
+			if len(c.GetStreams()) == 0 {
+				_ = c.Close() // fails only when it is closed already
+			}
+		}
+	}
+}
+
+// record keeps and reports how an attempt ended.
+func (p *punches) record(r PunchRecord) {
+	r.Time = time.Now().UTC().Format(time.RFC3339Nano)
+	p.state.Lock()
+	p.state.records = append(p.state.records, r)
+	if len(p.state.records) > maxPunchRecords {
+		p.state.records = slices.Delete(p.state.records, 0, 1)
+	}
+	p.state.Unlock()
+	p.node.log.Info("direct connection", "peer", r.Peer, "way", r.Way, "direct", r.Direct, "reason", r.Reason)
+	p.node.events.Push(EventHolePunch, map[string]any{
+		"peer": r.Peer, "way": r.Way, "direct": r.Direct, "attempts": r.Attempts, "took_ms": r.TookMs, "reason": r.Reason,
+	})
+}
+
+// list answers the remembered outcomes, oldest first.
+func (p *punches) list() []PunchRecord {
+	p.state.Lock()
+	defer p.state.Unlock()
+	return append([]PunchRecord{}, p.state.records...)
+}
+
+// Trace hears libp2p's DCUtR. Both sides of a punch hear of each attempt; only the side behind the relayed address also hears
+// of a dial back and of a failed exchange.
+func (p *punches) Trace(e *holepunch.Event) {
+	p.node.run("hole punch", func() {
+		id := e.Remote
+		switch happened := e.Evt.(type) {
+		case *holepunch.DirectDialEvt:
+			if happened.Success {
+				p.ended(id, wayDial, happened.EllapsedTime, "")
+			}
+		case *holepunch.ProtocolErrorEvt:
+			p.ended(id, wayPunch, 0, happened.Error)
+		case *holepunch.HolePunchAttemptEvt:
+			p.state.Lock()
+			p.state.attempts[id]++
+			p.state.Unlock()
+		case *holepunch.EndHolePunchEvt:
+			if happened.Success || p.lastAttempt(id) {
+				p.ended(id, wayPunch, happened.EllapsedTime, happened.Error)
+			}
+		}
+	})
+}
+
+func (p *punches) lastAttempt(id peer.ID) bool {
+	p.state.Lock()
+	defer p.state.Unlock()
+	return p.state.attempts[id] >= maxPunchAttempts
+}
+
+// ended records the end of what DCUtR does for a peer; reason "": a direct connection.
+func (p *punches) ended(id peer.ID, way string, took time.Duration, reason string) {
+	p.state.Lock()
+	attempts := max(1, p.state.attempts[id])
+	delete(p.state.attempts, id)
+	p.state.Unlock()
+	p.record(PunchRecord{Peer: id.String(), Way: way, Direct: reason == "", Attempts: attempts, TookMs: took.Milliseconds(), Reason: reason})
+}
