@@ -356,3 +356,44 @@ func TestARelayWithoutLimitsCarriesTopics(t *testing.T) {
 		t.Errorf("received %q", got[0].Data)
 	}
 }
+
+func TestAReservationThatIsNotRenewedIsLostAtItsEnd(t *testing.T) {
+	relay := startNode(t, asRelay, func(o *Options) { o.Config.Relay.Reservation = 3 * time.Second })
+	b := startNode(t, hidden)
+	expires := reserve(t, b, relay)
+	relay.relay.close() // it stays connected, and refuses from now on
+	eventOf(t, b, EventRelayFailed, map[string]any{"relay": relay.id.String()})
+	lost := eventOf(t, b, EventRelayLost, map[string]any{"relay": relay.id.String()})
+	if lost.Time.Before(expires) {
+		t.Errorf("lost at %s, before its end at %s", lost.Time, expires)
+	}
+	if hasCircuit(b) {
+		t.Errorf("addresses %v", b.Addresses())
+	}
+}
+
+func TestChatGoesOnWhenTheRelayIsChanged(t *testing.T) {
+	first, second := startNode(t, asRelay), startNode(t, asRelay)
+	a, b := startNode(t, hidden), startNode(t, hidden)
+	reserve(t, b, first)
+	if _, err := a.Connect(within(t), []string{circuitOf(t, b, first)}); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, a, b, 5)
+	if _, err := b.StartStaticRelay(within(t), infoOf(second)); err != nil {
+		t.Fatal(err)
+	}
+	circuitOf(t, b, second)
+	waitUntil(t, "a hears of the address through the second relay", func() bool {
+		return strings.Contains(fmt.Sprint(a.host.Peerstore().Addrs(b.id)), second.id.String())
+	})
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the old way is gone", func() bool { return a.host.Network().Connectedness(b.id) == network.NotConnected })
+	if err := a.SendAndWait(within(t), directChannel(a.id, b.id, "~"), number(0, 0, 20)); err != nil {
+		t.Fatal(err)
+	}
+	expectOrder(t, receive(t, b, 1), 1, 1)
+	exchange(t, a, b, 5)
+}

@@ -4,13 +4,14 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
-from support import ENVIRONMENT, LOCAL, PROGRAM_S, run
+from support import ENVIRONMENT, LOCAL, PACKAGE, PROGRAM_S, run
 
 import peerbus
 from peerbus import _command_relay
@@ -23,8 +24,8 @@ def circuits(node):
 
 
 @contextlib.contextmanager
-def relay_process(directory, *options, **variables):
-    """A relay command on loopback; yields what it said when it was ready."""
+def relay_process(directory, *options, killed=False, **variables):
+    """A relay command on loopback; yields what it said when it was ready. At the end it is stopped, or killed."""
     command = [sys.executable, "-W", "error", "-m", "peerbus", "relay", "--json", "--identity-dir", str(directory),
                "--ip", "127.0.0.1", *options]
     environment = {**os.environ, **ENVIRONMENT, **variables}
@@ -33,6 +34,8 @@ def relay_process(directory, *options, **variables):
         line = process.stdout.readline()
         assert line, process.communicate(timeout=PROGRAM_S)
         yield json.loads(line)
+        if killed:
+            return
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PROGRAM_S)
         assert (process.returncode, err) == (0, "")
@@ -136,3 +139,51 @@ def test_the_exposition_is_valid_for_a_relay_that_has_done_nothing():
     samples = [line for line in lines if not line.startswith("#")]
     assert "peerbus_relay_active 0" in samples
     assert all(len(sample.rsplit(" ", 1)) == 2 and sample.rsplit(" ", 1)[1].isdigit() for sample in samples)
+
+
+def over_tcp(address):
+    return "/tcp/" in address and "/ws" not in address
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_chat_goes_on_after_the_relay_was_killed_and_started_again(tmp_path):
+    port = f"--port={min(free_port(), 65000)}"
+    with contextlib.ExitStack() as stack:
+        hidden, other = (stack.enter_context(peerbus.Node(**LOCAL)) for _ in range(2))
+        events = stack.enter_context(hidden.events("relay_reserved", "relay_lost"))
+        with relay_process(tmp_path, port, killed=True) as relay:
+            # By TCP, whose end is noticed at once. QUIC takes 30 s to miss a relay that was killed.
+            hidden.start_static_relay([address for address in relay["addresses"] if over_tcp(address)])
+            way = next(address for address in circuits(hidden) if over_tcp(address))
+            other.connect(way)
+            other.send(hidden.peer_id, b"before")
+            assert bytes(hidden.receive(timeout=20)) == b"before"
+        events.wait_for_blocking("relay_lost", timeout=20)
+        assert circuits(hidden) == []
+        with relay_process(tmp_path, port):
+            events.wait_for_blocking("relay_reserved", timeout=30)
+            other.connect(way)
+            other.send(hidden.peer_id, b"after")
+            assert bytes(hidden.receive(timeout=20)) == b"after"
+
+
+def test_the_example_of_the_manual_reaches_a_node_through_a_relay(tmp_path):
+    program = [sys.executable, "-W", "error", str(PACKAGE / "examples" / "reach.py"), "--ip", "127.0.0.1"]
+    environment = {**os.environ, **ENVIRONMENT, "PEERBUS_TOKEN": "secret"}
+    with relay_process(tmp_path, "--port=0", PEERBUS_RELAY_TOKEN="secret") as relay:
+        listen = [*program, "listen", "--relay", relay["addresses"][0]]
+        listener = subprocess.Popen(listen, stdout=subprocess.PIPE, text=True, env=environment)
+        try:
+            address = next(line.strip() for line in listener.stdout if "/p2p-circuit/" in line)
+            say = [*program, "say", address, "hello", "there"]
+            said = subprocess.run(say, capture_output=True, text=True, env=environment, timeout=PROGRAM_S)
+            assert (said.returncode, said.stderr) == (0, "")
+            assert said.stdout.startswith("hello there came back by ") and said.stdout.strip().endswith("/p2p-circuit")
+        finally:
+            listener.kill()
+            listener.communicate()
