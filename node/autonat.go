@@ -104,7 +104,10 @@ func (a *autonat) run() {
 	quick := judgeRetries
 	for a.node.ctx.Err() == nil {
 		pause := judgeInterval
-		if errors.Is(a.ask(), autonatv2.ErrNoPeers) && quick > 0 {
+		switch err := a.ask(); {
+		case err == nil && len(a.stale()) > 0:
+			continue // each peer tells of one address; ErrNoPeers comes when all of them have been asked
+		case errors.Is(err, autonatv2.ErrNoPeers) && quick > 0:
 			pause = judgeRetry
 			quick--
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -159,12 +158,15 @@ func TestEveryAdviceIsGivenInItsSituationAndNotAfterTheCure(t *testing.T) {
 		AdviceUnreachableListed: {
 			func(t *testing.T) *Node {
 				n := startNode(t, judging, func(o *Options) { o.Config.AnnounceAddrs = addrsOf(t, "/ip4/127.0.0.1/tcp/1") })
-				n.autonat.state.Lock()
-				for _, addr := range n.host.Addrs() {
-					n.autonat.state.verdicts[addr.String()] = addressVerdict{addr.String() != "/ip4/127.0.0.1/tcp/1", time.Now()}
+				for range 2 { // each judges one address
+					if _, err := n.Connect(within(t), startNode(t, judging).Addresses()); err != nil {
+						t.Fatal(err)
+					}
 				}
-				n.autonat.state.Unlock()
-				n.judged(n.autonat.sorted())
+				waitUntil(t, "both addresses are judged", func() bool {
+					reachable, unreachable, _ := n.autonat.sorted()
+					return len(reachable) == 1 && len(unreachable) == 1
+				})
 				return n
 			},
 			func(t *testing.T, _ *Node) *Node {

@@ -397,3 +397,28 @@ func TestChatGoesOnWhenTheRelayIsChanged(t *testing.T) {
 	expectOrder(t, receive(t, b, 1), 1, 1)
 	exchange(t, a, b, 5)
 }
+
+func TestOnlyWebSocketOnPort443IsTriedAloneFirst(t *testing.T) {
+	for address, want := range map[string]bool{
+		"/dns4/relay.example/tcp/443/wss":      true,
+		"/ip4/192.0.2.1/tcp/443/tls/ws":        true,
+		"/ip4/192.0.2.1/tcp/443":               false,
+		"/ip4/192.0.2.1/tcp/4001/ws":           false,
+		"/ip4/192.0.2.1/udp/443/quic-v1":       false,
+		"/ip4/192.0.2.1/udp/443/webrtc-direct": false,
+	} {
+		if got := passesFirewalls(addrsOf(t, address)[0]); got != want {
+			t.Errorf("%s: %t", address, got)
+		}
+	}
+}
+
+func TestARelayIsReachedWhenItsPreferredAddressIsDead(t *testing.T) {
+	relay, n := startNode(t, asRelay), startNode(t)
+	info := infoOf(relay)
+	info.Addrs = append(addrsOf(t, "/ip4/127.0.0.1/tcp/443/ws"), info.Addrs...)
+	if _, err := n.StartStaticRelay(within(t), info); err != nil {
+		t.Fatal(err)
+	}
+	circuitOf(t, n, relay)
+}
