@@ -145,6 +145,8 @@ var configKeys = slices.Concat([]configKey{
 		`objects {"urls": [...], "username": ..., "credential": ...} with URIs turn:host[:port][?transport=udp|tcp] or turns:`,
 		turnServerOf, func(c *Config) *[]TURNServer { return &c.WebRTC.TURNServers }),
 
+	boolKey("nat.autonat_private", "", "ask and answer about private addresses, too: for networks without public ones",
+		func(c *Config) *bool { return &c.NAT.AutoNATPrivate }),
 	boolKey("nat.port_mapping", "port_mapping", "map ports by UPnP and NAT-PMP",
 		func(c *Config) *bool { return &c.NAT.PortMapping }),
 	boolKey("nat.hole_punching", "hole_punching", "turn relayed connections into direct ones",
@@ -154,8 +156,6 @@ var configKeys = slices.Concat([]configKey{
 
 	boolKey("topics.peer_scoring", "topics_peer_scoring", "score peers by what they do wrong on topics; gossip only",
 		func(c *Config) *bool { return &c.Topics.PeerScoring }),
-	boolKey("nat.autonat_private", "", "ask and answer about private addresses, too: for networks without public ones",
-		func(c *Config) *bool { return &c.NAT.AutoNATPrivate }),
 }, limitConfigKeys(), []configKey{
 	textKey("log.name", "log_sub", "label of the node in log lines and filters; empty: the default",
 		checkLogName, func(c *Config) *string { return &c.LogName }),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -147,7 +146,7 @@ func dialFailure(err error) error {
 
 // dialledAddress is the remote address of the newest connection to the peer, a relayed one cut at /p2p-circuit.
 func (n *Node) dialledAddress(id peer.ID) []string {
-	connections := slices.DeleteFunc(n.host.Network().ConnsToPeer(id), network.Conn.IsClosed)
+	connections := openConns(n.host.Network().ConnsToPeer(id))
 	if len(connections) == 0 {
 		return []string{}
 	}

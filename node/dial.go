@@ -250,3 +250,8 @@ func (n *Node) dial(ctx context.Context, info peer.AddrInfo) error {
 	}
 	return err
 }
+
+// openConns leaves out connections that have ended and are still listed.
+func openConns(conns []network.Conn) []network.Conn {
+	return slices.DeleteFunc(conns, network.Conn.IsClosed)
+}

@@ -12,9 +12,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
-	"github.com/multiformats/go-multistream"
 )
 
 // HelloProtocol tells a peer that a program, not the library by itself, asked for the connection (CHASKI-11). The dialler
@@ -50,17 +48,6 @@ func (n *Node) greet(ctx context.Context, id peer.ID) error {
 		return n.greetUnknown(ctx, id)
 	}
 	return nil
-}
-
-// greetUnknown greets a peer that named neither protocol: either it is infrastructure, or a node that has just started, whose
-// libp2p tells its protocols a moment later.
-func (n *Node) greetUnknown(ctx context.Context, id peer.ID) error {
-	err := n.exchangeHello(ctx, id)
-	var unspoken multistream.ErrNotSupported[protocol.ID]
-	if errors.As(err, &unspoken) {
-		return nil
-	}
-	return err
 }
 
 // awaitIdentify waits until the peer's protocols are known: libp2p's Connect does so only when it dialled itself, not when
