@@ -45,7 +45,10 @@ func (n *Node) greet(ctx context.Context, id peer.ID) error {
 	case slices.Contains(spoken, ChatProtocol):
 		n.peers.markApplication(id)
 	default:
-		return n.greetUnknown(ctx, id)
+		// The peerstore may still be empty after identify, when connections raced; asking the peer itself is certain.
+		if err := n.exchangeHello(ctx, id); err != nil {
+			n.log.Info("a connected peer speaks no hello", "peer", id, "reason", err)
+		}
 	}
 	return nil
 }

@@ -296,22 +296,17 @@ func TestEveryProtocolIsAnnouncedFromTheStart(t *testing.T) {
 	}
 }
 
-func TestAPeerThatHasNotToldItsProtocolsYetIsGreetedAllTheSame(t *testing.T) {
+func TestAPeerWhoseProtocolsAreNotKnownIsAskedForHello(t *testing.T) {
 	a, b := startNode(t), startNode(t)
-	dialRaw(t, a.host, b)
-	if err := a.host.Peerstore().SetProtocols(b.id, "/ipfs/ping/1.0.0"); err != nil {
+	if err := a.host.Connect(within(t), peer.AddrInfo{ID: b.id, Addrs: b.host.Addrs()}); err != nil {
 		t.Fatal(err)
+	}
+	a.awaitIdentify(within(t), b.id)
+	if err := a.host.Peerstore().SetProtocols(b.id); err != nil {
+		t.Fatal(err)
+	}
+	if lists(a, b.id) || lists(b, a.id) {
+		t.Fatal("listed although no program asked for the connection")
 	}
 	connect(t, a, b)
-}
-
-func TestInfrastructureIsNoFailureAndNotListed(t *testing.T) {
-	a, h := startNode(t), startRawHost(t)
-	address := h.Addrs()[0].String() + "/p2p/" + h.ID().String()
-	if _, err := a.Connect(within(t), []string{address}); err != nil {
-		t.Fatal(err)
-	}
-	if lists(a, h.ID()) {
-		t.Error("listed")
-	}
 }
