@@ -17,6 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE / "lanes")]
 import endpoint  # noqa: E402
 import measures  # noqa: E402
 import processes  # noqa: E402
+import program  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 
@@ -84,8 +85,8 @@ def test_a_lane_that_changes_the_echo_fails(programs, tmp_path, monkeypatch):
 
 def liar(monkeypatch, programs, folder, lie):
     """The lane of plain TCP with a sender that lies about every eighth message."""
-    program = folder / "liar.py"
-    program.write_text(f"""
+    source = folder / "liar.py"
+    source.write_text(f"""
 import sys
 sys.path.insert(0, {str(HERE / "lanes")!r})
 from endpoint import serve
@@ -110,8 +111,8 @@ class Liar(TCPEndpoint):
 serve(Liar(False))
 """)
     monkeypatch.setattr(measures, "_PROVE_BYTES", 64 * 100)
-    monkeypatch.setattr(processes, "ANSWER_S", 3.0)
-    return str(program), endpoint.Lane("liar")
+    monkeypatch.setattr(program, "ANSWER_S", 3.0)
+    return str(source), endpoint.Lane("liar")
 
 
 def test_a_topic_that_delivers_more_than_was_published_fails(monkeypatch):

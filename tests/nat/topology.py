@@ -178,6 +178,10 @@ class Host:
         self._interface = ""
 
     @property
+    def has_ipv4(self) -> bool:
+        return 4 in self._addresses
+
+    @property
     def has_ipv6(self) -> bool:
         return 6 in self._addresses
 
