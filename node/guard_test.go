@@ -105,8 +105,8 @@ func TestAStrangerEndsInTheGaterAndIsNeverListed(t *testing.T) {
 }
 
 func TestRelaysAndBootstrapPeersAreNoStrangers(t *testing.T) {
-	a, b, c := startNode(t), startNode(t), startNode(t)
-	b.config.DHT.BootstrapPeers = []peer.AddrInfo{{ID: a.id}}
+	a, c := startNode(t), startNode(t)
+	b := startNode(t, func(o *Options) { o.Config.DHT.BootstrapPeers = []peer.AddrInfo{{ID: a.id}} })
 	if !b.Infrastructure(a.id) || b.Infrastructure(c.id) {
 		t.Fatal("the configuration names one of the two")
 	}

@@ -13,7 +13,6 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	connmgr "github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	libp2pwebrtc "github.com/libp2p/go-libp2p/p2p/transport/webrtc"
@@ -117,8 +116,8 @@ func (n *Node) reachOptions() []libp2p.Option {
 	} else {
 		options = append(options, libp2p.DisableRelay())
 	}
-	if c.NAT.HolePunching && c.Relay.EnableClient && !c.Network.ForcePublic {
-		options = append(options, libp2p.EnableHolePunching(holepunch.WithTracer(n.punches)))
+	if n.punches.service.wanted() {
+		options = append(options, n.punches.service.option())
 	}
 	// A node that only listens on loopback has no NAT in front of it, and asking the router would be the only packet that
 	// leaves the machine.

@@ -55,6 +55,7 @@ type PunchRecord struct {
 //	   '--neither works--> stays relayed
 type punches struct {
 	node     *Node
+	service  *punchService
 	patience time.Duration // diallerPatience, but in tests
 	linger   time.Duration // relayedLinger, but in tests
 
@@ -70,7 +71,7 @@ type punches struct {
 }
 
 func newPunches(n *Node) *punches {
-	p := &punches{node: n, patience: diallerPatience, linger: relayedLinger}
+	p := &punches{node: n, service: newPunchService(n), patience: diallerPatience, linger: relayedLinger}
 	p.state.attempts = map[peer.ID]int{}
 	p.state.busy = map[peer.ID]struct{}{}
 	p.state.idle = make(chan struct{})
@@ -78,6 +79,7 @@ func newPunches(n *Node) *punches {
 }
 
 func (p *punches) start() {
+	p.service.begin()
 	p.node.host.Network().Notify(&network.NotifyBundle{
 		ConnectedF: func(_ network.Network, c network.Conn) {
 			p.node.run("connection event", func() { p.connected(c) })
@@ -88,6 +90,7 @@ func (p *punches) start() {
 // close waits until no forced dial is in the air: libp2p crashes when it meets one after its transports are closed. The
 // node's context has ended by now, so none lasts.
 func (p *punches) close() {
+	p.service.close()
 	p.state.Lock()
 	if !p.state.closed {
 		p.state.closed = true
@@ -148,9 +151,10 @@ func (p *punches) improve(c network.Conn) {
 	case p.direct(id) || c.IsClosed():
 	case len(near) > 0:
 		p.dialNear(id, near)
-	case c.Stat().Direction == network.DirInbound && !p.mayPunch():
-		p.record(PunchRecord{Peer: id.String(), Way: wayPunch,
-			Reason: "this node knows no public address of itself, and the peer is on no network that it shares"})
+	case c.Stat().Direction == network.DirInbound:
+		if reason := p.service.punch(c); reason != "" && !p.direct(id) && n.ctx.Err() == nil {
+			p.record(PunchRecord{Peer: id.String(), Way: wayPunch, Reason: reason + ", and the peer is on no network that this node shares"})
+		}
 	}
 }
 
@@ -163,11 +167,6 @@ func (p *punches) pause(c network.Conn) bool {
 	case <-p.node.ctx.Done():
 	}
 	return p.node.ctx.Err() == nil && !c.IsClosed() && !p.direct(c.RemotePeer())
-}
-
-// mayPunch tells whether libp2p's DCUtR runs: it starts with the first public address of this node.
-func (p *punches) mayPunch() bool {
-	return slices.Contains(p.node.host.Mux().Protocols(), holepunch.Protocol)
 }
 
 // nearAddresses are those of a peer's addresses that a node may dial unasked: on a network that this machine is in, or on its

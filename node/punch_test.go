@@ -89,7 +89,11 @@ func TestTheDiallerTriesWhenTheOtherSideCannot(t *testing.T) {
 }
 
 func TestWhenNothingCanBeTriedTheReasonIsReported(t *testing.T) {
-	relay, a, b := startNode(t, asRelay, broadly), startNode(t, hidden, punching), startNode(t, hidden, punching)
+	soon := func(o *Options) {
+		before := o.tune
+		o.tune = func(n *Node) { before(n); n.punches.service.patience = 10 * time.Millisecond }
+	}
+	relay, a, b := startNode(t, asRelay, broadly), startNode(t, hidden, punching), startNode(t, hidden, punching, soon)
 	reserve(t, b, relay)
 	if _, err := a.Connect(within(t), []string{circuitOf(t, b, relay)}); err != nil {
 		t.Fatal(err)

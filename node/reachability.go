@@ -181,6 +181,8 @@ func (n *Node) watchBus() error {
 		new(event.EvtPeerIdentificationCompleted),
 		new(event.EvtHostReachableAddrsChanged),
 		new(event.EvtNATDeviceTypeChanged),
+		new(event.EvtPeerProtocolsUpdated),
+		new(event.EvtLocalProtocolsUpdated),
 	}
 	subscription, err := n.host.EventBus().Subscribe(kinds, eventbus.BufSize(busBuffer), eventbus.Name("peerbus"))
 	if err != nil {
@@ -211,6 +213,9 @@ func (n *Node) onBusEvent(e any) {
 	case event.EvtLocalAddressesUpdated:
 		n.announceAddresses()
 		n.autonat.poke()
+		n.punches.service.poke()
+	case event.EvtPeerProtocolsUpdated, event.EvtLocalProtocolsUpdated:
+		n.punches.service.poke()
 	case event.EvtHostReachableAddrsChanged:
 		n.judged(e.Reachable, e.Unreachable, e.Unknown)
 	case event.EvtNATDeviceTypeChanged:
@@ -218,6 +223,7 @@ func (n *Node) onBusEvent(e any) {
 	case event.EvtPeerIdentificationCompleted:
 		n.reach.note(e.Peer, e.ObservedAddr)
 		n.autonat.poke()
+		n.punches.service.poke()
 		if n.config.Network.Isolated {
 			n.expelForeigner(e.Peer)
 		}

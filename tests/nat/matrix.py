@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import List, Optional, Tuple
 
 from nodes import DEADLINE_S, Peer, Relay, config
-from topology import FIREWALL, NAT, PORT_RESTRICTED, SYMMETRIC, UDP_BLOCKED, Host, Network
+from topology import FIREWALL, FULL_CONE, NAT, PORT_RESTRICTED, SYMMETRIC, UDP_BLOCKED, Host, Network
 
 DIRECT, PUNCHED, RELAYED = "direct", "punched", "relayed"
 _MESSAGES = 256
@@ -60,7 +60,7 @@ class Outcome:
 
 
 PUBLIC = Place()
-CONE, SYMMETRICAL = Place((PORT_RESTRICTED,)), Place((SYMMETRIC,))
+CONE, FULL, SYMMETRICAL = Place((PORT_RESTRICTED,)), Place((FULL_CONE,)), Place((SYMMETRIC,))
 NO_UDP = Place((UDP_BLOCKED,))
 TO_RELAY_ONLY = Place((PORT_RESTRICTED.only("ip daddr 11.0.0.1 meta l4proto tcp"),))
 DOUBLE = Place((PORT_RESTRICTED, PORT_RESTRICTED))
@@ -74,7 +74,14 @@ CASES = [
     Case(DOUBLE, PUBLIC, DIRECT),
     Case(V6, V6, DIRECT, "/ip6/"),
     Case(V6_FIREWALL, V6, DIRECT, "/ip6/"),
+    Case(FULL, FULL, PUNCHED),
+    Case(FULL, CONE, PUNCHED),
+    Case(CONE, CONE, PUNCHED),
+    Case(SYMMETRICAL, FULL, PUNCHED),
+    Case(DOUBLE, CONE, PUNCHED),
+    Case(NO_UDP, NO_UDP, PUNCHED, "/tcp/"),
     Case(V6_FIREWALL, V6_FIREWALL, PUNCHED, "/ip6/"),
+    Case(NO_UDP, CONE, RELAYED),  # the cone knows only its UDP port outside: it reached the relay by QUIC
     Case(SYMMETRICAL, CONE, RELAYED),
     Case(SYMMETRICAL, SYMMETRICAL, RELAYED),
     Case(TO_RELAY_ONLY, CONE, RELAYED),
