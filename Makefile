@@ -17,6 +17,12 @@ dist/libpeerbus.so: $(SOURCES)
 	@echo "building the library (the first time takes about a minute)"
 	./build.sh
 
+tests/js/node_modules/ready: tests/js/package.json tests/js/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "installing the JavaScript peer of the tests, with the versions that its lock file pins"; \
+		cd tests/js && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/ready; \
+	else echo "no npm: the tests with a JavaScript peer will be skipped"; fi
+
 $(VENV)/ready: tests/requirements.txt tests/requirements-interop.txt bindings/python/pyproject.toml
 	@echo "setting up the Python environment in $(VENV), with the versions that tests/requirements.txt pins"
 	$(PYTHON) -m venv $(VENV)
@@ -76,7 +82,7 @@ tidy: ## go.mod and go.sum, also of the module in tests/autotls, which follows t
 	cd tests/autotls && go mod tidy
 
 clean: ## remove what the targets made
-	rm -rf dist $(VENV)
+	rm -rf dist $(VENV) tests/js/node_modules
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
