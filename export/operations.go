@@ -41,15 +41,16 @@ type operations struct {
 var operationFunctions = map[string]func(ctx context.Context, i *instance, argument string) (any, error){
 	"ConnectTo": connect,
 	"DisconnectFrom": func(_ context.Context, i *instance, argument string) (any, error) {
-		id, err := peer.Decode(argument)
+		id, err := decodePeer(argument)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %q is not a peer id: %v", node.ErrArgument, argument, err)
+			return nil, err
 		}
 		return disconnect(i, id)
 	},
-	"Diagnose":         diagnose,
-	"ReserveOnRelay":   reserve,
-	"StartStaticRelay": startStaticRelay,
+	"Diagnose":                 diagnose,
+	"ReserveOnRelay":           reserve,
+	"StartStaticRelay":         startStaticRelay,
+	"InitiateWebRTCConnection": initiateWebRTC,
 	"SubscribeToTopic": func(_ context.Context, i *instance, argument string) (any, error) {
 		return subscribe(i, argument)
 	},
@@ -73,13 +74,21 @@ var operationFunctions = map[string]func(ctx context.Context, i *instance, argum
 		return "flushed " + argument, nil
 	},
 	"FindPeer": func(ctx context.Context, i *instance, argument string) (any, error) {
-		id, err := peer.Decode(argument)
+		id, err := decodePeer(argument)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %q is not a peer id: %v", node.ErrArgument, argument, err)
+			return nil, err
 		}
 		return findPeer(ctx, i, id)
 	},
 	"Advertise": advertise,
+}
+
+func decodePeer(text string) (peer.ID, error) {
+	id, err := peer.Decode(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: %q is not a peer id: %v", node.ErrArgument, text, err)
+	}
+	return id, nil
 }
 
 func (i *instance) startOperation(function, argument string, timeout time.Duration) (any, error) {

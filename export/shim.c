@@ -92,6 +92,17 @@ char *FindPeer(int instance, const char *peerID) { CONTROL(go_FindPeer(instance,
 char *Advertise(int instance, const char *name) { CONTROL(go_Advertise(instance, TEXT(name))); }
 char *StopAdvertising(int instance, const char *name) { CONTROL(go_StopAdvertising(instance, TEXT(name))); }
 
+/* ---- WebRTC */
+
+char *InitiateWebRTCConnection(int instance, const char *peerID)
+{
+    CONTROL(go_InitiateWebRTCConnection(instance, TEXT(peerID)));
+}
+
+char *CloseWebRTCConnection(int instance, const char *peerID) { CONTROL(go_CloseWebRTCConnection(instance, TEXT(peerID))); }
+char *GetWebRTCConnections(int instance) { CONTROL(go_GetWebRTCConnections(instance)); }
+char *UpdateICEConfig(int instance, const char *configJSON) { CONTROL(go_UpdateICEConfig(instance, TEXT(configJSON))); }
+
 /* ---- Messages, control layer */
 
 char *SendMessageToPeer(int instance, const char *channel, const char *data, int length)

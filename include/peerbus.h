@@ -296,6 +296,32 @@ char *Advertise(int instance, const char *name);
 /* Ends that. The LAN forgets at once, DHT servers within 30 minutes. Idempotent. */
 char *StopAdvertising(int instance, const char *name);
 
+/* ---- WebRTC -------------------------------------------------------------------------------------------------- */
+
+/* Opens a WebRTC data channel with a connected peer, negotiated over that connection, which may be a relayed one: the way
+ * through NATs that hole punching does not open, with the STUN and TURN servers of the configuration. Messages of direct
+ * channels then travel on it (their protocol is "/webrtc/unaiverse-data") and the peer stays listed while it is open. A
+ * node starts one by itself when a connection that it dialled through a relay has found no direct way after 20 s.
+ * Blocks up to 60 s (StartOperation takes another timeout). When an attempt runs already, of either side, it joins that one.
+ * Answer: {"peer_id","state":"open","offered":true,"since":"RFC 3339","path":{"local":{..},"remote":{..}},"relayed":false,
+ * "doubtful":false,"unacknowledged":0}; path, or null, has the chosen candidates: type "host", "srflx", "prflx" or "relay",
+ * address, and relay_protocol "udp", "tcp", "tls" or "dtls" of an own relay; relayed: through a TURN server.
+ * REFUSED (one is open already, or the peer said no), NOT_CONNECTED, UNREACHABLE (no path was found, or the peer does not
+ * speak the protocol), TIMEOUT, CANCELLED, UNSUPPORTED (webrtc.enabled is false), INVALID_ARGUMENT. */
+char *InitiateWebRTCConnection(int instance, const char *peerID);
+
+/* Closes the WebRTC data channel with the peer, or ends the attempt at one; messages on their way get up to 1 s to arrive,
+ * and what the peer did not acknowledge is counted as peer_closed. None: success. Later messages take the connection. */
+char *CloseWebRTCConnection(int instance, const char *peerID);
+
+/* The WebRTC data channels: [{"peer_id":"12D3...","state":"open"|"other"}]; "other" ones are being opened, or about to end. */
+char *GetWebRTCConnections(int instance);
+
+/* Replaces the ICE servers that later WebRTC connections use: {"stun_servers":["stun:host:port"],"turn_servers":[{"urls":
+ * ["turn:host:port?transport=udp"],"username":"..","credential":".."}]}. A key that is absent or null keeps its servers, an
+ * empty list clears them; urls may be one text. Open channels go on as they are. Answer: {"updated":true}. */
+char *UpdateICEConfig(int instance, const char *configJSON);
+
 /* ---- Messages, control layer --------------------------------------------------------------------------------- */
 
 /* Sends on a direct channel, or publishes on a topic channel. Copies data. Direct: blocks until the transport took the
@@ -370,6 +396,8 @@ char *GetRendezvousPeers(int instance);
  *   certificate_failed source, reason                         the one in use, if any, stays; it is tried again
  *   peer_found         operation, namespace, peer, addresses, source    see FindPeers
  *   advertised, advertise_failed   namespace, source, reason  the first outcome of each source, and each change after that
+ *   webrtc_changed     peer, state ("connecting"|"open"|"failed"|"closed"), offered (by this node), reason, and when it is or
+ *                      was open: local, remote (the chosen candidates, see InitiateWebRTCConnection), relayed
  *   operation          operation, function, result            the envelope that the function would have returned
  *   node_failed        function                               see "Failure of the library itself"
  *   pool_...           pools, ...                             see "Pools"
@@ -377,9 +405,9 @@ char *GetRendezvousPeers(int instance);
 char *PopEvents(int instance, int maxEvents, int timeoutMs);
 
 /* Runs a blocking control function in the background. function: "ConnectTo" (argument: as its addrsJSON),
- * "DisconnectFrom", "ReserveOnRelay", "FindPeer" (peer id), "StartStaticRelay" (its addrInfoJSON), "SubscribeToTopic",
- * "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush), "Advertise" (name), "Diagnose" (any text),
- * "WaitForTopicPeers" ({"channel":text,"count":n}).
+ * "DisconnectFrom", "ReserveOnRelay", "FindPeer", "InitiateWebRTCConnection" (peer id), "StartStaticRelay" (its
+ * addrInfoJSON), "SubscribeToTopic", "UnsubscribeFromTopic" (channel), "Flush" (channel, see peerbus_flush), "Advertise"
+ * (name), "Diagnose" (any text), "WaitForTopicPeers" ({"channel":text,"count":n}).
  * Answer: {"operation":7}; its end, also because of a bad argument, is an "operation" event, which no full event queue
  * drops. At most 1024 that run or whose end PopEvents has not taken: LIMIT. */
 char *StartOperation(int instance, const char *function, const char *argument, int timeoutMs);

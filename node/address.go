@@ -8,6 +8,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+
+	"peerbus/node/webrtctransport"
 )
 
 func isRelayed(addr ma.Multiaddr) bool { return hasProtocol(addr, ma.P_CIRCUIT) }
@@ -20,8 +22,8 @@ func hasProtocol(addr ma.Multiaddr, code int) bool {
 	return err == nil
 }
 
-// preferRoutable drops unspecified addresses, and loopback ones when there are others; those through relays apart: a relay
-// on this machine is of use beside an address on the LAN.
+// preferRoutable drops unspecified addresses, the bare one of the WebRTC transport, which leads nowhere by itself, and loopback
+// ones when there are others; those through relays apart: a relay on this machine is of use beside an address on the LAN.
 func preferRoutable(addrs []ma.Multiaddr) []ma.Multiaddr {
 	direct, circuits := make([]ma.Multiaddr, 0, len(addrs)), []ma.Multiaddr(nil)
 	for _, addr := range addrs {
@@ -37,7 +39,7 @@ func preferRoutable(addrs []ma.Multiaddr) []ma.Multiaddr {
 func preferRoutableOf(addrs []ma.Multiaddr) []ma.Multiaddr {
 	usable := make([]ma.Multiaddr, 0, len(addrs))
 	for _, addr := range addrs {
-		if !manet.IsIPUnspecified(addr) {
+		if !manet.IsIPUnspecified(addr) && !addr.Equal(webrtctransport.Address) {
 			usable = append(usable, addr)
 		}
 	}

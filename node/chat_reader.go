@@ -27,8 +27,6 @@ const (
 	// firstPayloadBuffer is what a claimed payload length gets before a byte of it has arrived, unless the stream has
 	// delivered more than that already: memory follows what a peer sent, not what it says.
 	firstPayloadBuffer = 64 << 10
-	// maxKnownChannels bounds the channel names that one stream remembers.
-	maxKnownChannels = 1024
 )
 
 var (
@@ -36,9 +34,6 @@ var (
 	errStalled  = errors.New("frame without progress")
 	errIdle     = errors.New("idle")
 )
-
-// verdict is what a channel name on this stream means: the loss reason of its frames, "" for good ones.
-type verdict struct{ channel, reason string }
 
 // chatReader decodes the frames of one stream.
 type chatReader struct {
@@ -48,14 +43,14 @@ type chatReader struct {
 	from   string
 
 	pending   []queue.Message
-	verdicts  map[string]verdict
+	judge     channelJudge
 	delivered int64     // payload bytes received so far
 	frameEnd  time.Time // when the frame in progress must be complete; zero between frames
 	uncounted bool      // a frame has begun that is neither received nor counted as lost
 }
 
 func newChatReader(l *link, stream *chatStream) *chatReader {
-	r := &chatReader{link: l, stream: stream, from: l.peer.String(), verdicts: map[string]verdict{}}
+	r := &chatReader{link: l, stream: stream, from: l.peer.String(), judge: newChannelJudge(l.peer, l.node.id)}
 	r.source = bufio.NewReaderSize(readerFunc(r.fill), chatReadBuffer)
 	return r
 }
@@ -180,7 +175,7 @@ func (r *chatReader) body(total int) error {
 	if err != nil {
 		return unexpected(err)
 	}
-	channel, reason := r.judge(name)
+	channel, reason := r.judge.of(name)
 	if _, err := r.source.Discard(int(length)); err != nil {
 		return unexpected(err)
 	}
@@ -209,26 +204,6 @@ func (r *chatReader) body(total int) error {
 		return r.handOver()
 	}
 	return nil
-}
-
-// judge answers the channel as a string and why the frame is refused, if it is: only the owner may send on a direct
-// channel, and only to its target.
-func (r *chatReader) judge(name []byte) (channel, reason string) {
-	if known, ok := r.verdicts[string(name)]; ok {
-		return known.channel, known.reason
-	}
-	channel = string(name)
-	parsed, err := parseChannel(channel)
-	switch {
-	case err != nil || parsed.topic:
-		reason = lossBadChannel
-	case parsed.owner != r.from || parsed.target != r.link.node.id:
-		reason = lossChannelSpoofed
-	}
-	if len(r.verdicts) < maxKnownChannels {
-		r.verdicts[channel] = verdict{channel, reason}
-	}
-	return channel, reason
 }
 
 // payload reads size bytes. The buffer grows with what arrives.

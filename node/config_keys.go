@@ -137,7 +137,7 @@ var configKeys = slices.Concat([]configKey{
 	textKey("mdns.service", "", "DNS-SD service type, one per network; the default is that of libp2p",
 		checkMDNSService, func(c *Config) *string { return &c.MDNS.Service }),
 
-	boolKey("webrtc.enabled", "webrtc_enabled", "listen on webrtc-direct and accept WebRTC connections",
+	boolKey("webrtc.enabled", "webrtc_enabled", "listen on webrtc-direct, open and accept WebRTC connections",
 		func(c *Config) *bool { return &c.WebRTC.Enabled }),
 	listKey("webrtc.ice_config.stun_servers", "ice_stun_servers", typeTexts, "[]", "URIs stun:host[:port] or stuns:",
 		stunURIOf, func(c *Config) *[]string { return &c.WebRTC.STUNServers }),

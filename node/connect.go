@@ -180,6 +180,7 @@ func (n *Node) DisconnectContext(ctx context.Context, id peer.ID) error {
 	if l != nil {
 		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, drain)
 	}
+	n.webrtc.drop(id, fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id))
 	n.gate.refuse(id) // again: draining may have outlasted the first refusal
 	n.peers.forget(id)
 	err := n.closePeer(ctx, id)

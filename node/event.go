@@ -25,6 +25,7 @@ const (
 	EventRelayLost         = "relay_lost"
 	EventRelayFailed       = "relay_failed"
 	EventWritable          = "writable"
+	EventWebRTCChanged     = "webrtc_changed"
 	EventOperation         = "operation"
 	EventPeerFound         = "peer_found"
 	EventAdvertised        = "advertised"

@@ -25,9 +25,6 @@ import (
 
 // newHost builds the libp2p host. It does not listen yet.
 func (n *Node) newHost(key crypto.PrivKey) (host.Host, error) {
-	if err := n.checkSupported(); err != nil {
-		return nil, err
-	}
 	resources, err := n.newResourceManager()
 	if err != nil {
 		return nil, err
@@ -73,24 +70,7 @@ func (n *Node) announceProtocols(h host.Host) {
 
 // protocols are those that every peer shall know of from the start.
 func (n *Node) protocols() []protocol.ID {
-	return append(n.topics.protocols(), ChatProtocol, HelloProtocol)
-}
-
-// checkSupported refuses configurations that this version would otherwise silently not honour.
-func (n *Node) checkSupported() error {
-	c := n.config
-	for _, ask := range []struct {
-		key string
-		set bool
-	}{
-		{"webrtc.ice_config.stun_servers", len(c.WebRTC.STUNServers) > 0},
-		{"webrtc.ice_config.turn_servers", len(c.WebRTC.TURNServers) > 0},
-	} {
-		if ask.set {
-			return fmt.Errorf("%w: %s is not implemented in this version; leave it out", ErrUnsupported, ask.key)
-		}
-	}
-	return nil
+	return slices.Concat(n.topics.protocols(), n.webrtc.protocols(), []protocol.ID{ChatProtocol, HelloProtocol, RendezvousProtocol})
 }
 
 func (n *Node) transportOptions() []libp2p.Option {
@@ -160,7 +140,7 @@ func (n *Node) listen() error {
 			return fmt.Errorf("%w: listening on %s: %v; is the port taken or the address not of this machine?", ErrRefused, addr, err)
 		}
 	}
-	return nil
+	return n.webrtc.listen()
 }
 
 // newResourceManager applies P2P-32: connections in all and per peer are the configured ones, streams and memory keep
@@ -200,5 +180,5 @@ func (n *Node) newResourceManager() (network.ResourceManager, error) {
 // configuration adds, and those through relays.
 func (n *Node) advertised(addrs []ma.Multiaddr) []ma.Multiaddr {
 	own := n.certificates.announced(preferRoutable(append(addrs, n.config.AnnounceAddrs...)))
-	return slices.Concat(own, n.relays.circuitAddresses())
+	return n.webrtc.announced(slices.Concat(own, n.relays.circuitAddresses()))
 }

@@ -281,6 +281,9 @@ func (l *link) release(c chunk) {
 
 // connected tells whether the peer can be reached without dialling.
 func (l *link) connected() bool {
+	if l.node.webrtc.writable(l.peer) != nil {
+		return true
+	}
 	switch l.node.host.Network().Connectedness(l.peer) {
 	case network.Connected, network.Limited:
 		return true

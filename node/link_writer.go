@@ -99,10 +99,20 @@ type delivery struct {
 	bytes    int
 }
 
-// deliver writes a chunk and answers what the transport took. A write that fails on a stream that was there before is tried
-// once more on a fresh one, from the first frame that was not taken; not when the peer let the deadline pass, because a fresh
-// stream only hides that until its window is full, too.
+// deliver writes a chunk, by an open WebRTC session or else by stream, and answers what the transport took.
 func (l *link) deliver(c chunk) (delivery, error) {
+	sent, err := l.deliverByWebRTC(c)
+	if !errors.Is(err, errNoSession) {
+		return sent, err
+	}
+	rest, err := l.deliverByStream(c.after(sent))
+	return delivery{sent.messages + rest.messages, sent.bytes + rest.bytes}, err
+}
+
+// deliverByStream tries a write that fails on a stream that was there before once more on a fresh one, from the first frame
+// that was not taken; not when the peer let the deadline pass, because a fresh stream only hides that until its window is
+// full, too.
+func (l *link) deliverByStream(c chunk) (delivery, error) {
 	stream, reused, err := l.stream()
 	if err != nil {
 		return delivery{}, err
@@ -115,7 +125,7 @@ func (l *link) deliver(c chunk) (delivery, error) {
 	if err != nil {
 		return sent, err
 	}
-	rest, err := l.writeChunk(fresh, chunk{frames: c.frames[sent.bytes:], messages: c.messages - sent.messages})
+	rest, err := l.writeChunk(fresh, c.after(sent))
 	return delivery{sent.messages + rest.messages, sent.bytes + rest.bytes}, err
 }
 

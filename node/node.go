@@ -84,6 +84,7 @@ type Node struct {
 	relays  *relays
 	relay   *relayService
 	found   *discovery
+	webrtc  *webrtcSessions
 	punches *punches
 	parts   diagnosisParts
 	autonat *autonat             // nil: libp2p judges, or nobody
@@ -151,6 +152,7 @@ func newNode(o Options) *Node {
 	n.relay = newRelayService(n)
 	n.reach = newReachability(n)
 	n.found = newDiscovery(n)
+	n.webrtc = newWebRTCSessions(n)
 	return n
 }
 
@@ -206,6 +208,9 @@ func (n *Node) start() error {
 		return err
 	}
 	if err := n.relays.start(); err != nil {
+		return err
+	}
+	if err := n.webrtc.start(); err != nil {
 		return err
 	}
 	n.punches.start()
@@ -319,6 +324,7 @@ func (n *Node) close() error {
 	defer deadline.Stop()
 	n.links.close(closeDrainTimeout)
 	n.topics.outboxes.close(closeDrainTimeout)
+	n.webrtc.close()
 	n.cancel(ErrClosed)
 	n.tasks.Lock()
 	n.tasks.closed = true

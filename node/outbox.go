@@ -40,6 +40,11 @@ type chunk struct {
 	small    bool // of chunkBuffers, not of Memory
 }
 
+// after is what remains of the chunk once that much of it was delivered.
+func (c chunk) after(sent delivery) chunk {
+	return chunk{frames: c.frames[sent.bytes:], messages: c.messages - sent.messages}
+}
+
 // settleWaiter waits for the fate of message number upTo, or of all the waiting ones up to it.
 type settleWaiter struct {
 	upTo       uint64

@@ -46,9 +46,10 @@ type peerEntry struct {
 	application bool
 	direction   network.Direction
 	connectedAt time.Time
-	addr        ma.Multiaddr // of the newest connection
-	lost        *time.Timer  // runs while the peer is lost
-	losses      int          // tells the expiry of an earlier loss from this one's
+	addr        ma.Multiaddr   // of the newest connection
+	heldBy      *webrtcSession // counts as a connection (NEW-14)
+	lost        *time.Timer    // runs while the peer is lost
+	losses      int            // tells the expiry of an earlier loss from this one's
 }
 
 func newPeerTable(n *Node) *peerTable {
@@ -73,10 +74,7 @@ func (t *peerTable) connected(c network.Conn) {
 		entry = &peerEntry{direction: c.Stat().Direction, connectedAt: time.Now(), connections: map[network.Conn]struct{}{}}
 		t.state.byID[id] = entry
 	}
-	if entry.lost != nil {
-		entry.lost.Stop()
-		entry.lost = nil
-	}
+	entry.returned()
 	entry.connections[c] = struct{}{}
 	entry.addr = c.RemoteMultiaddr()
 }
@@ -110,16 +108,59 @@ func (t *peerTable) lastEnded(c network.Conn) bool {
 		}
 		return false
 	}
+	if entry.heldBy != nil {
+		return false
+	}
+	t.loseLocked(id, entry)
+	return true
+}
+
+// loseLocked lets the peer go: at once when it is no application peer, else after the grace.
+func (t *peerTable) loseLocked(id peer.ID, entry *peerEntry) {
 	if !entry.application || t.state.closed {
 		delete(t.state.byID, id)
-		return true
+		return
 	}
 	entry.losses++
 	loss := entry.losses
 	entry.lost = time.AfterFunc(t.grace, func() {
 		t.node.run("peer expiry", func() { t.expire(id, entry, loss) })
 	})
+}
+
+func (e *peerEntry) returned() {
+	if e.lost != nil {
+		e.lost.Stop()
+		e.lost = nil
+	}
+}
+
+// hold makes an open WebRTC session count as a connection of a peer that is listed, or connected. It answers false when the
+// peer is gone.
+func (t *peerTable) hold(s *webrtcSession) bool {
+	t.state.Lock()
+	defer t.state.Unlock()
+	entry := t.state.byID[s.peer]
+	if entry == nil {
+		return false
+	}
+	entry.returned()
+	entry.heldBy = s
 	return true
+}
+
+// release ends what hold began.
+func (t *peerTable) release(s *webrtcSession) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	entry := t.state.byID[s.peer]
+	if entry == nil || entry.heldBy != s {
+		return
+	}
+	entry.heldBy = nil
+	if len(entry.connections) == 0 {
+		t.loseLocked(s.peer, entry)
+	}
 }
 
 func (t *peerTable) expire(id peer.ID, entry *peerEntry, loss int) {

@@ -11,6 +11,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"peerbus/node/webrtc"
 )
 
 // busBuffer is how many events of the libp2p bus wait for this package.
@@ -224,6 +226,7 @@ func (n *Node) onBusEvent(e any) {
 		n.reach.note(e.Peer, e.ObservedAddr)
 		n.autonat.poke()
 		n.punches.service.poke()
+		n.webrtc.identified(e)
 		if n.config.Network.Isolated {
 			n.expelForeigner(e.Peer)
 		}
@@ -252,13 +255,10 @@ func (n *Node) startAnnouncing() {
 	n.announced.addresses = addresses
 }
 
-// signallingProtocol is spoken by application peers that have no chat (NEW-12).
-const signallingProtocol = "/unaiverse/webrtc-signal/1.0.0"
-
-// speaksApplication tells whether an identified peer speaks an application protocol. A failed look-up counts as yes: nobody
+// speaksApplication tells whether an identified peer speaks an application protocol, chat or WebRTC signalling (NEW-12). A failed look-up counts as yes: nobody
 // is expelled for a failure of ours.
 func (n *Node) speaksApplication(id peer.ID) bool {
-	spoken, err := n.host.Peerstore().SupportsProtocols(id, ChatProtocol, signallingProtocol)
+	spoken, err := n.host.Peerstore().SupportsProtocols(id, ChatProtocol, webrtc.SignalProtocol)
 	return err != nil || len(spoken) > 0
 }
 

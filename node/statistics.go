@@ -9,6 +9,7 @@ type Statistics struct {
 	Published  TrafficCount                 `json:"published"`
 	Lost       map[string]map[string]uint64 `json:"lost"` // direction -> reason -> messages
 	Waiting    SendWaiting                  `json:"send_waiting"`
+	WebRTC     WebRTCStatistics             `json:"webrtc"`
 	Peers      int                          `json:"peers"`
 	Conns      int                          `json:"connections"`
 	EventsLost uint64                       `json:"events_lost"`
@@ -67,6 +68,7 @@ func (n *Node) Statistics() Statistics {
 		Published:  TrafficCount{n.traffic.publishedMessages.Load(), n.traffic.publishedBytes.Load()},
 		Lost:       n.losses.totals(),
 		Waiting:    n.links.waiting(),
+		WebRTC:     n.webrtc.statistics(),
 		Peers:      len(n.peers.list()),
 		Conns:      len(n.host.Network().Conns()),
 		EventsLost: n.events.Lost(),

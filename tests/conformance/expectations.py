@@ -451,6 +451,10 @@ FUNCTIONS = {
         {**LIVE, "name": '"weather"'},
         abuse={("name", "empty"): SUCCESS},
     ),
+    "InitiateWebRTCConnection": Function({**LIVE, "peerID": "absent_peer"}, answers=labels("NOT_CONNECTED")),
+    "CloseWebRTCConnection": Function({**LIVE, "peerID": "absent_peer"}),
+    "GetWebRTCConnections": Function(LIVE),
+    "UpdateICEConfig": Function({**LIVE, "configJSON": '"{}"'}),
     "SendMessageToPeer": Function(
         {**LIVE, "channel": "direct", "data": '"hello"', "length": "5"},
         waits=(

@@ -34,9 +34,12 @@ def summary(data):
 class Library:
     def __init__(self, path):
         self.functions = ctypes.CDLL(path)
-        for name in ("CreateNode", "ConnectTo", "DisconnectFrom", "GetConnectedPeers", "GetRendezvousPeers",
-                     "SendMessageToPeer", "SubscribeToTopic", "UnsubscribeFromTopic", "PopMessages", "GetTopicPeers",
-                     "CloseNode"):
+        names = ["CreateNode", "ConnectTo", "DisconnectFrom", "GetConnectedPeers", "GetRendezvousPeers",
+                 "SendMessageToPeer", "SubscribeToTopic", "UnsubscribeFromTopic", "PopMessages", "GetTopicPeers",
+                 "CloseNode", "GetWebRTCConnections", "UpdateICEConfig"]
+        if hasattr(self.functions, "InitiateWebRTCConnection"):  # theirs has it inside only
+            names += ["InitiateWebRTCConnection", "CloseWebRTCConnection"]
+        for name in names:
             getattr(self.functions, name).restype = ctypes.c_void_p
         self.functions.FreeString.argtypes = [ctypes.c_void_p]
         self.functions.InitializeLibrary.restype = None
@@ -74,13 +77,18 @@ class Library:
         """[{"from", "length", "sha256"}] of the oldest message of each channel."""
         answer = self.raw("PopMessages")
         if answer[0] == BINARY:
-            return [{"from": sender.decode(), **summary(data)} for sender, data in frames(answer)]
+            return [{"from": sender.decode(), **summary(data)} for sender, _, data in frames(answer)]
         messages = json.loads(answer)
         if isinstance(messages, dict):
             if messages["state"] != "Empty":
                 raise RuntimeError(f"PopMessages: {messages}")
             return []
         return [{"from": m["from"], **summary(base64.b64decode(m["data"]))} for m in messages]
+
+    def pop_protocols(self):
+        """What the oldest message of each channel came by; binary layout only."""
+        answer = self.raw("PopMessages")
+        return [protocol.decode() for _, protocol, _ in frames(answer)] if answer[0] == BINARY else []
 
 
 def frames(answer):
@@ -92,7 +100,7 @@ def frames(answer):
             length = struct.unpack_from(">I", answer, at)[0]
             parts.append(answer[at + 4:at + 4 + length])
             at += 4 + length
-        yield parts[0], parts[2]
+        yield tuple(parts)
     if at != len(answer):
         raise RuntimeError(f"{len(answer) - at} bytes follow the last message")
 

@@ -295,6 +295,25 @@ class Core:
     def stop_advertising(self, name: str) -> None:
         self.ask("StopAdvertising", _library.encode(name, "the name"))
 
+    def initiate_webrtc(self, waiter: Waiter, peer_id: str, timeout: float) -> Steps[Dict[str, Any]]:
+        answer = yield from self._operate(waiter, b"InitiateWebRTCConnection", peer_id, "peer id", timeout)
+        result: Dict[str, Any] = answer
+        return result
+
+    def close_webrtc(self, waiter: Waiter, peer_id: str) -> Steps[None]:
+        live = self.live
+        name = _library.encode(peer_id, "peer id")
+        yield from start_call(
+            lambda: live.native.control(live.native.c.CloseWebRTCConnection, live.instance, name)
+        ).wait(waiter)
+
+    def set_ice_config(
+        self, stun_servers: Optional[Sequence[str]], turn_servers: Optional[Sequence[Mapping[str, Any]]]
+    ) -> None:
+        servers = {"stun_servers": stun_servers, "turn_servers": turn_servers}
+        given = {key: value for key, value in servers.items() if value is not None}
+        self.ask("UpdateICEConfig", json.dumps(given, default=_config.as_json_value).encode())
+
     def _operate(self, waiter: Waiter, function: bytes, argument: str, what: str, timeout: float) -> Steps[Any]:
         return (yield from self.live.events.operate(waiter, function, _library.encode(argument, what), timeout))
 

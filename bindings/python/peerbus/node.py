@@ -16,6 +16,7 @@ from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
 
 DEFAULT_TIMEOUT_S = 30.0  # of every call that waits for the network (SPEC GEN-06)
 FOUND_PEERS = 100  # what find_peers reports at most, unless told otherwise
+WEBRTC_TIMEOUT_S = 60.0  # of opening a WebRTC connection (SPEC GEN-06)
 BATCH_MESSAGES = 1024  # what receive_batch takes at most, unless told otherwise
 BATCH_BYTES = 4 * 1024 * 1024  # payload bytes of that, but always one message
 _PATIENCE = 256  # messages that an "async for" takes without a wait before it lets other tasks run
@@ -120,6 +121,18 @@ class _Face:
         ``content_types`` of envelopes. What they refuse does not spread and is a ``messages_lost`` event with its reason.
         Raises InvalidArgumentError."""
         self._core.set_topic_rules(channel, rules)
+
+    def webrtc_connections(self) -> List[Dict[str, str]]:
+        """The WebRTC data channels: ``peer_id`` and ``state``, ``"open"`` or ``"other"`` (SPEC P2P-25)."""
+        return list(self._core.ask("GetWebRTCConnections"))
+
+    def set_ice_config(
+        self,
+        stun_servers: Optional[Sequence[str]] = None,
+        turn_servers: Optional[Sequence[Mapping[str, Any]]] = None,
+    ) -> None:
+        """Replaces the STUN and TURN servers of later WebRTC connections; None keeps, ``[]`` clears (SPEC P2P-25)."""
+        self._core.set_ice_config(stun_servers, turn_servers)
 
     def topic_peers(self) -> List[str]:
         """Ids of the connected peers that subscribe to a topic this node has joined, each once (SPEC P2P-20)."""
@@ -285,6 +298,17 @@ class Node(_Face):
         """How this node is reached: addresses with their verdicts, NAT, relays, hole punches, connections, and ``advice``, a
         list of ``{"code", "text", "change"}``. Takes up to 2 s. The fields are those of ``Diagnose`` in include/peerbus.h."""
         return await run_async(lambda waiter: self._core.diagnose(waiter, timeout))
+
+    async def initiate_webrtc(self, peer_id: str, timeout: float = WEBRTC_TIMEOUT_S) -> Dict[str, Any]:
+        """Opens a WebRTC data channel with a connected peer; direct messages then travel on it (SPEC P2P-25, NEW-15).
+
+        Returns it with the ``path`` that was found. Cancelling the task ends the attempt. Raises RefusedError (open
+        already, or the peer said no), NotConnectedError, UnreachableError, TimeoutError, UnsupportedError."""
+        return await run_async(lambda waiter: self._core.initiate_webrtc(waiter, peer_id, timeout))
+
+    async def close_webrtc(self, peer_id: str) -> None:
+        """Closes the WebRTC data channel with the peer; none is no error. Messages on their way get a second."""
+        await run_async(lambda waiter: self._core.close_webrtc(waiter, peer_id))
 
     async def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Puts a message into the outbound queue of a peer id (its channel ``main``) or of a direct channel.
@@ -458,6 +482,14 @@ class BlockingNode(_Face):
     def diagnose(self, timeout: float = DEFAULT_TIMEOUT_S) -> Dict[str, Any]:
         """See Node.diagnose."""
         return run_blocking(lambda waiter: self._core.diagnose(waiter, timeout))
+
+    def initiate_webrtc(self, peer_id: str, timeout: float = WEBRTC_TIMEOUT_S) -> Dict[str, Any]:
+        """As Node.initiate_webrtc."""
+        return run_blocking(lambda waiter: self._core.initiate_webrtc(waiter, peer_id, timeout))
+
+    def close_webrtc(self, peer_id: str) -> None:
+        """As Node.close_webrtc."""
+        run_blocking(lambda waiter: self._core.close_webrtc(waiter, peer_id))
 
     def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.send."""

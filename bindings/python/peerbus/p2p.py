@@ -13,7 +13,7 @@ from . import _config, _core, _errors, _library, _log
 from ._buffers import Payload
 from ._waiting import run_blocking
 from ._workers import run_interruptible
-from .node import DEFAULT_TIMEOUT_S, Node
+from .node import DEFAULT_TIMEOUT_S, WEBRTC_TIMEOUT_S, Node
 
 _logger = logging.getLogger("peerbus.P2P")
 
@@ -217,6 +217,34 @@ class P2P:
     def get_node_addresses(self, peer_id: str = "") -> List[str]:
         """Own addresses, or those known of a peer, each with ``/p2p/<id>`` (SPEC P2P-23). Unknown peer: NotFoundError."""
         return list(self._core.ask("GetNodeAddresses", _library.encode(peer_id, "peer_id")))
+
+    # WebRTC
+
+    def get_webrtc_connections(self) -> List[Dict[str, Any]]:
+        """The WebRTC data channels: ``{"peer_id": id, "state": "open" or "other"}`` (SPEC P2P-25)."""
+        return list(self._core.ask("GetWebRTCConnections"))
+
+    def initiate_webrtc_connection(self, peer_id: str, timeout: float = WEBRTC_TIMEOUT_S) -> Dict[str, Any]:
+        """Opens a WebRTC data channel with a connected peer; one that is open already is an error (SPEC P2P-25)."""
+        _nonempty("peer_id", peer_id)
+        return run_blocking(lambda waiter: self._core.initiate_webrtc(waiter, peer_id, timeout))
+
+    def close_webrtc_connection(self, peer_id: str) -> None:
+        """Closes the WebRTC data channel with the peer; none is no error (SPEC P2P-25)."""
+        _nonempty("peer_id", peer_id)
+        run_blocking(lambda waiter: self._core.close_webrtc(waiter, peer_id))
+
+    def set_ice_config(
+        self,
+        ice_stun_servers: Optional[Sequence[str]] = None,
+        ice_turn_servers: Optional[Sequence[Mapping[str, Any]]] = None,
+    ) -> None:
+        """Replaces the STUN and TURN servers of later WebRTC connections; None keeps, ``[]`` clears (SPEC P2P-25)."""
+        self._core.set_ice_config(ice_stun_servers, ice_turn_servers)
+
+    def set_turn_credentials(self, ice_turn_servers: Sequence[Mapping[str, Any]]) -> None:
+        """Replaces the TURN servers of later WebRTC connections (SPEC P2P-25)."""
+        self.set_ice_config(ice_turn_servers=ice_turn_servers)
 
     # Messages
 
