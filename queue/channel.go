@@ -93,7 +93,7 @@ func (q *Queue) pushLocked(ch *channel, p *peer, m *Message, gap uint64) {
 	}
 	s := ch.at(ch.n)
 	s.Message, s.peer = *m, p
-	s.Gap = gap
+	s.Gap += gap
 	ch.n++
 	size := int64(len(m.Data))
 	ch.room.used += size
@@ -132,6 +132,9 @@ func (q *Queue) popLocked(ch *channel) (m Message) {
 	q.releaseLocked(&q.mu.bytes, size)
 	q.dropPeerLocked(p)
 	q.mu.messages--
+	if m.Source != nil {
+		q.departLocked(&m)
+	}
 	return m
 }
 

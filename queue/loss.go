@@ -6,6 +6,7 @@ import "sync"
 type aftermath struct {
 	losses []Loss
 	freed  [][]byte
+	left   []departure
 }
 
 // maxAftermath bounds the memory that an aftermath keeps for its next use, in entries.
@@ -25,10 +26,14 @@ func (q *Queue) loseLocked(ch *channel, m *Message, reason Reason) {
 	if ch != nil {
 		ch.lost++
 	}
+	q.afterLocked().add(m, reason)
+}
+
+func (q *Queue) afterLocked() *aftermath {
 	if q.mu.after == nil {
 		q.mu.after = aftermaths.Get().(*aftermath)
 	}
-	q.mu.after.add(m, reason)
+	return q.mu.after
 }
 
 func (a *aftermath) add(m *Message, reason Reason) {
@@ -60,11 +65,15 @@ func (a *aftermath) report(o *Options) {
 			o.Free(data)
 		}
 	}
-	if max(cap(a.freed), cap(a.losses)) > maxAftermath {
+	for _, d := range a.left {
+		d.source.Left(d.sequence)
+	}
+	if max(cap(a.freed), cap(a.losses), cap(a.left)) > maxAftermath {
 		return
 	}
 	clear(a.losses)
 	clear(a.freed)
-	a.losses, a.freed = a.losses[:0], a.freed[:0]
+	clear(a.left)
+	a.losses, a.freed, a.left = a.losses[:0], a.freed[:0], a.left[:0]
 	aftermaths.Put(a)
 }

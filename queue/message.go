@@ -10,8 +10,11 @@ type Message struct {
 	ID      uint64
 	Data    []byte
 	Verdict Verdict
-	// Gap is set on hand-over: messages lost on this channel right before this one.
+	// Gap is set on hand-over: messages lost on this channel right before this one. A Put may give those that it knows of.
 	Gap uint64
+
+	Source   *Source // who wants to know when it is out of the queue; nil: nobody
+	Sequence uint64  // of the message within its source, growing
 }
 
 // Verdict is what whoever put the message knows of its sender. The queue only carries it.

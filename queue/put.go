@@ -92,5 +92,5 @@ func (q *Queue) putRunLocked(c *call, run []Message) (settled int) {
 // refuseLocked loses a message that comes behind all others.
 func (q *Queue) refuseLocked(ch *channel, m *Message, reason Reason) {
 	q.loseArrivalLocked(ch, m, reason)
-	ch.tailGap++
+	ch.tailGap += m.Gap + 1
 }

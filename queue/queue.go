@@ -47,6 +47,7 @@ type Queue struct {
 		// What the running call leaves to do for unlock.
 		released []*budget
 		dirty    []*channel
+		left     []*Source // of which messages left
 		after    *aftermath
 		pass     uint64 // numbers the passes over blocked Puts
 
@@ -78,6 +79,7 @@ func New(o Options) *Queue {
 func (q *Queue) unlock() {
 	q.admitReleasedLocked()
 	q.signalLocked()
+	q.collectDeparturesLocked()
 	after := q.mu.after
 	q.mu.after = nil
 	q.mu.Unlock()
@@ -133,11 +135,12 @@ func (q *Queue) Close() {
 
 func (q *Queue) closeChannelLocked(ch *channel) {
 	for ch.n > 0 {
+		ch.at(0).Source = nil // nobody took it
 		q.evictLocked(ch, NodeClosed)
 	}
 	for ch.waiters.n > 0 {
 		w := ch.waiters.first.owner
-		for ; w.next < len(w.run); w.next++ {
+		for ; w.next < len(w.run) && !w.keep; w.next++ {
 			q.loseArrivalLocked(ch, &w.run[w.next], NodeClosed)
 		}
 		q.endWaiterLocked(w, ErrClosed)

@@ -18,6 +18,8 @@ type waiter struct {
 	since   time.Time // when run[next] began to wait
 	err     error
 	done    chan struct{} // closed when the waiter is out of the channel
+	keep    bool          // of Deliver: what is not stored goes back to the caller
+	refused Reason        // why run[next-1] was lost, of Deliver
 
 	inChannel link[waiter]
 	// inBudget is set for the first waiter of each peer on a channel; those behind it have nothing to look for yet.
@@ -38,14 +40,7 @@ func (q *Queue) queueBlockerLocked(ch *channel, p *peer, size int64) *budget {
 // waitLocked blocks until messages of the run are settled and returns how many are. It takes over the caller's reference to
 // the peer.
 func (q *Queue) waitLocked(c *call, ch *channel, p *peer, run []Message, blocker *budget) int {
-	w := &waiter{ch: ch, peer: p, blocker: blocker, since: time.Now(), done: make(chan struct{})}
-	w.run = append(w.run, run[:min(len(run), maxWaitingRun)]...) // not slices.Clone, which makes its argument escape
-	w.inChannel.owner, w.inBudget.owner = w, w
-	w.gap, ch.tailGap = ch.tailGap, 0
-	ch.waiters.pushBack(&w.inChannel)
-	q.mu.blockedPuts++
-	q.settleChannelLocked(ch)
-	q.retryLocked(ch) // finds out what it waits for
+	w := q.standLocked(ch, p, run, blocker)
 	timer := time.NewTimer(c.maxWait)
 	defer timer.Stop()
 	for {
@@ -74,6 +69,19 @@ func (q *Queue) waitLocked(c *call, ch *channel, p *peer, run []Message, blocker
 	}
 }
 
+// standLocked puts a waiter at the end of the channel's line.
+func (q *Queue) standLocked(ch *channel, p *peer, run []Message, blocker *budget) *waiter {
+	w := &waiter{ch: ch, peer: p, blocker: blocker, since: time.Now(), done: make(chan struct{})}
+	w.run = append(w.run, run[:min(len(run), maxWaitingRun)]...) // not slices.Clone, which makes its argument escape
+	w.inChannel.owner, w.inBudget.owner = w, w
+	w.gap, ch.tailGap = ch.tailGap, 0
+	ch.waiters.pushBack(&w.inChannel)
+	q.mu.blockedPuts++
+	q.settleChannelLocked(ch)
+	q.retryLocked(ch) // finds out what it waits for
+	return w
+}
+
 // giveUpLocked loses the message that the waiter waits with.
 func (q *Queue) giveUpLocked(w *waiter, cause error) {
 	ch, m := w.ch, &w.run[w.next]
@@ -82,19 +90,22 @@ func (q *Queue) giveUpLocked(w *waiter, cause error) {
 	}
 	q.loseArrivalLocked(ch, m, w.blocker.reason)
 	w.next++
-	gap := &ch.tailGap
-	for k := w.inChannel.next; k != nil; k = k.next {
-		if k.owner.peer == w.peer {
-			gap = &k.owner.gap
-			break
-		}
-	}
-	*gap += w.gap + 1
+	*w.gapBehindLocked() += w.gap + m.Gap + 1
 	if cause == ErrFull {
 		ch.stalled(w.blocker)
 	}
 	q.endWaiterLocked(w, cause)
 	q.settleChannelLocked(ch)
+}
+
+// gapBehindLocked is where losses of this waiter's messages show: before the next message of the same peer.
+func (w *waiter) gapBehindLocked() *uint64 {
+	for k := w.inChannel.next; k != nil; k = k.next {
+		if k.owner.peer == w.peer {
+			return &k.owner.gap
+		}
+	}
+	return &w.ch.tailGap
 }
 
 // endWaiterLocked lets a blocked Put go on. Those behind it may fit now.
@@ -146,7 +157,7 @@ func (q *Queue) admitLocked(ch *channel) {
 			continue
 		}
 		blocker := q.storeRunLocked(w)
-		if blocker == nil {
+		if blocker == nil || w.keep && w.next > 0 {
 			q.endWaiterLocked(w, nil)
 			continue
 		}
@@ -199,7 +210,7 @@ func (q *Queue) flushWaitersLocked(ch *channel) {
 		var err error
 		if blocker := q.offerLocked(ch, w.peer, m); blocker != nil {
 			q.refuseLocked(ch, m, blocker.reason)
-			err = ErrFull
+			w.refused, err = blocker.reason, ErrFull
 		}
 		q.endWaiterLocked(w, err)
 	}
