@@ -213,11 +213,15 @@ func (r *chatReader) payload(size int) ([]byte, error) {
 		_, err := io.ReadFull(r.source, small)
 		return small, err
 	}
-	memory := r.link.node.memory
-	buffer := memory.Get(min(size, int(max(firstPayloadBuffer, r.delivered))))
+	return readPayload(r.source, r.link.node.memory, size, int(max(firstPayloadBuffer, r.delivered)))
+}
+
+// readPayload reads a large payload into a buffer of memory, which begins with first bytes and grows with what arrives.
+func readPayload(source io.Reader, memory Memory, size, first int) ([]byte, error) {
+	buffer := memory.Get(min(size, first))
 	filled := 0
 	for {
-		n, err := io.ReadFull(r.source, buffer[filled:])
+		n, err := io.ReadFull(source, buffer[filled:])
 		filled += n
 		if err != nil {
 			memory.Put(buffer)

@@ -153,7 +153,7 @@ func (f *freezer) address(t *testing.T, n *Node) string {
 // frozenPair is a node with much to send to a peer that is stopped.
 func frozenPair(t *testing.T) (*Node, *Node) {
 	t.Helper()
-	a, b := startNode(t), startNode(t)
+	a, b := startNode(t, overChat), startNode(t)
 	f := newFreezer(t, b.host.Addrs()[0])
 	if _, err := a.Connect(within(t), []string{f.address(t, b)}); err != nil {
 		t.Fatal(err)

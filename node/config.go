@@ -7,6 +7,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"peerbus/node/session"
 )
 
 // ErrConfig is wrapped by every error of ParseConfig and ListenMultiaddrs.
@@ -54,6 +56,7 @@ type Config struct {
 	DHT           DHTConfig
 	MDNS          MDNSConfig
 	WebRTC        WebRTCConfig
+	Channel       ChannelConfig
 	NAT           NATConfig
 	Topics        TopicsConfig
 	Limits        Limits
@@ -125,6 +128,12 @@ type TURNServer struct {
 // String leaves the account out, so that a logged configuration does not tell it.
 func (s TURNServer) String() string { return fmt.Sprintf("%v (account hidden)", s.URLs) }
 
+// ChannelConfig configures the acknowledged channels.
+type ChannelConfig struct {
+	Acknowledged bool
+	ResumeWindow time.Duration
+}
+
 // NATConfig switches the means of NAT traversal.
 type NATConfig struct {
 	PortMapping, HolePunching, AutoNAT, AutoNATPrivate bool
@@ -146,6 +155,7 @@ func defaultConfig() Config {
 		WebRTC:      WebRTCConfig{Enabled: true},
 		NAT:         NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},
 		Topics:      TopicsConfig{PeerScoring: true},
+		Channel:     ChannelConfig{Acknowledged: true, ResumeWindow: session.DefaultResumeWindow},
 		Limits:      DefaultLimits(),
 		LogName:     defaultLogName,
 		PopMessages: PopJSON,

@@ -9,6 +9,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"peerbus/node/session"
 )
 
 // ConfigKey describes one key of the JSON text of CreateNode.
@@ -156,6 +158,12 @@ var configKeys = slices.Concat([]configKey{
 
 	boolKey("topics.peer_scoring", "topics_peer_scoring", "score peers by what they do wrong on topics; gossip only",
 		func(c *Config) *bool { return &c.Topics.PeerScoring }),
+	boolKey("channel.acknowledged", "acknowledged", "speak /peerbus/channel/1.0.0, which loses nothing, with peers that do; otherwise chat with everyone",
+		func(c *Config) *bool { return &c.Channel.Acknowledged }),
+	{ConfigKey{"channel.resume_ms", typeInteger, fmt.Sprint(session.DefaultResumeWindow.Milliseconds()),
+		fmt.Sprintf("how long unacknowledged messages wait for a lost peer to return before they are lost and reported, 1 to %d",
+			session.MaxResumeWindow.Milliseconds()), "resume_ms"},
+		setResumeWindow},
 }, limitConfigKeys(), []configKey{
 	textKey("log.name", "log_sub", "label of the node in log lines and filters; empty: the default",
 		checkLogName, func(c *Config) *string { return &c.LogName }),
@@ -231,6 +239,12 @@ func setReachabilityTimeout(c *Config, value any) error {
 func setRelayReservation(c *Config, value any) error {
 	milliseconds, err := integerOf(value, minRelayReservation.Milliseconds(), maxRelayReservation.Milliseconds())
 	c.Relay.Reservation = time.Duration(milliseconds) * time.Millisecond
+	return err
+}
+
+func setResumeWindow(c *Config, value any) error {
+	milliseconds, err := integerOf(value, 1, session.MaxResumeWindow.Milliseconds())
+	c.Channel.ResumeWindow = time.Duration(milliseconds) * time.Millisecond
 	return err
 }
 

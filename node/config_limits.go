@@ -15,39 +15,45 @@ const (
 
 // Limits bounds what one node may use (GEN-07, P2P-32).
 type Limits struct {
-	Channels        int
-	ChannelMessages int
-	ChannelBytes    int64
-	MessageBytes    int
-	QueueBytes      int64
-	PeerQueueBytes  int64
-	PeerChannels    int
-	SendMessages    int
-	SendBytes       int64
-	Events          int
-	Connections     int
-	PeerConnections int
-	IPConnections   int
-	TopicMessages   int
+	Channels         int
+	ChannelMessages  int
+	ChannelBytes     int64
+	MessageBytes     int
+	QueueBytes       int64
+	PeerQueueBytes   int64
+	PeerChannels     int
+	SendMessages     int
+	SendBytes        int64
+	ChannelSendBytes int64
+	ChannelStreams   int
+	ChannelSessions  int
+	Events           int
+	Connections      int
+	PeerConnections  int
+	IPConnections    int
+	TopicMessages    int
 }
 
 // DefaultLimits returns the limits of a node whose host sets none.
 func DefaultLimits() Limits {
 	return Limits{
-		Channels:        100,
-		ChannelMessages: 50,
-		ChannelBytes:    64 * mebibyte,
-		MessageBytes:    50 * mebibyte,
-		QueueBytes:      256 * mebibyte,
-		PeerQueueBytes:  64 * mebibyte,
-		PeerChannels:    50,
-		SendMessages:    65536,
-		SendBytes:       64 * mebibyte,
-		Events:          4096,
-		Connections:     1000,
-		PeerConnections: 64,
-		IPConnections:   1024,
-		TopicMessages:   16384,
+		Channels:         100,
+		ChannelMessages:  50,
+		ChannelBytes:     64 * mebibyte,
+		MessageBytes:     50 * mebibyte,
+		QueueBytes:       256 * mebibyte,
+		PeerQueueBytes:   64 * mebibyte,
+		PeerChannels:     50,
+		SendMessages:     65536,
+		SendBytes:        64 * mebibyte,
+		ChannelSendBytes: 32 * mebibyte,
+		ChannelStreams:   256,
+		ChannelSessions:  1024,
+		Events:           4096,
+		Connections:      1000,
+		PeerConnections:  64,
+		IPConnections:    1024,
+		TopicMessages:    16384,
 	}
 }
 
@@ -86,6 +92,12 @@ var limitKeys = []limitKey{
 		func(l *Limits) *int { return &l.SendMessages }),
 	limit("send_bytes", maxBudgetBytes, "bytes waiting to be sent to one peer",
 		func(l *Limits) *int64 { return &l.SendBytes }),
+	limit("channel_send_bytes", maxBudgetBytes, "bytes waiting to be sent or to be acknowledged on one acknowledged channel; a larger message is taken alone",
+		func(l *Limits) *int64 { return &l.ChannelSendBytes }),
+	limit("channel_streams", maxCount, "streams of acknowledged channels with one peer, in each direction",
+		func(l *Limits) *int { return &l.ChannelStreams }),
+	limit("channel_sessions", maxCount, "acknowledged channels of one peer that this node remembers as their receiver",
+		func(l *Limits) *int { return &l.ChannelSessions }),
 	limit("events", maxCount, "events waiting for the host",
 		func(l *Limits) *int { return &l.Events }),
 	limit("connections", maxCount, "connections",
@@ -143,6 +155,7 @@ func (p *configParser) fitLimits() {
 	p.fitMessage("limits.peer_queue_bytes", &l.PeerQueueBytes)
 	p.fitMessage("limits.queue_bytes", &l.QueueBytes)
 	p.fitMessage("limits.send_bytes", &l.SendBytes)
+	fitPair(p, "limits.channel_send_bytes", &l.ChannelSendBytes, "limits.send_bytes", &l.SendBytes)
 	fitPair(p, "limits.peer_queue_bytes", &l.PeerQueueBytes, "limits.queue_bytes", &l.QueueBytes)
 	fitPair(p, "limits.peer_channels", &l.PeerChannels, "limits.channels", &l.Channels)
 	fitPair(p, "limits.peer_connections", &l.PeerConnections, "limits.connections", &l.Connections)

@@ -109,6 +109,7 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 			{"urls": "turn:turn.example.org:3478?transport=udp", "username": "u", "credential": "c"}]}},
 		"topics": {"peer_scoring": false},
 		"nat": {"port_mapping": false, "hole_punching": false, "autonat": false},
+		"channel": {"acknowledged": false, "resume_ms": 1500},
 		"limits": {"channels": 7}, "log": {"name": "world"}, "pop_messages": "binary"`)
 	limits := DefaultLimits()
 	limits.Channels, limits.PeerChannels = 7, 3
@@ -126,7 +127,8 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 			BootstrapPeers: []peer.AddrInfo{addrInfo(t, anotherPeer, "/dns4/example.org/tcp/4001")}},
 		WebRTC: WebRTCConfig{Enabled: true, STUNServers: []string{"stun:192.0.2.3:3478"}, TURNServers: []TURNServer{
 			{URLs: []string{"turn:turn.example.org:3478?transport=udp"}, Username: "u", Credential: "c"}}},
-		Limits: limits, LogName: "world", PopMessages: PopBinary,
+		Channel: ChannelConfig{ResumeWindow: 1500 * time.Millisecond},
+		Limits:  limits, LogName: "world", PopMessages: PopBinary,
 	}
 	if !reflect.DeepEqual(config, want) {
 		t.Errorf("got  %+v\nwant %+v", config, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -177,10 +178,17 @@ func (n *Node) DisconnectContext(ctx context.Context, id peer.ID) error {
 	n.gate.refuse(id)
 	n.relays.forget(id)
 	l := n.links.find(id)
+	refusal := fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id)
+	var channels sync.WaitGroup
+	channels.Go(func() {
+		defer n.recoverPanic("ending channels")
+		n.outbounds.disconnect(id, refusal, drain)
+	})
 	if l != nil {
-		l.close(fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id), lossPeerClosed, drain)
+		l.close(refusal, lossPeerClosed, drain)
 	}
-	n.webrtc.drop(id, fmt.Errorf("%w: this node disconnected from %s", ErrPeerClosed, id))
+	n.webrtc.drop(id, refusal)
+	channels.Wait()
 	n.gate.refuse(id) // again: draining may have outlasted the first refusal
 	n.peers.forget(id)
 	err := n.closePeer(ctx, id)

@@ -13,6 +13,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
+
+	"peerbus/node/session"
 )
 
 // HelloProtocol tells a peer that a program, not the library by itself, asked for the connection (CHASKI-11). The dialler
@@ -27,9 +29,26 @@ const (
 
 type hello struct {
 	Agent string `json:"agent"`
+	// Instance names the state in which this node remembers the channels that it receives, as 32 hexadecimal digits: a peer that
+	// knows it sends at once, and notices when the node has started anew.
+	Instance string `json:"instance,omitempty"`
 }
 
-func (n *Node) ownHello() hello { return hello{Agent: "peerbus/" + n.version} }
+func (n *Node) ownHello() hello {
+	h := hello{Agent: "peerbus/" + n.version}
+	if n.config.Channel.Acknowledged {
+		h.Instance = n.inbounds.table.Instance().String()
+	}
+	return h
+}
+
+// learnHello uses what a peer says of itself.
+func (n *Node) learnHello(id peer.ID, h hello) {
+	n.peers.markApplication(id)
+	if instance, err := session.ParseID(h.Instance); err == nil {
+		n.outbounds.learn(id, instance)
+	}
+}
 
 // greet makes a connection that the program asked for visible on both sides. Peers that speak only chat are listed without
 // it; peers that speak neither are infrastructure and stay unlisted.
@@ -81,14 +100,15 @@ func (n *Node) exchangeHello(ctx context.Context, id peer.ID) error {
 		_ = s.Reset()
 		return fmt.Errorf("%w: sending hello to %s: %w", ErrPeerClosed, id, err)
 	}
-	if _, err := readHello(s); err != nil {
+	answer, err := readHello(s)
+	if err != nil {
 		_ = s.Reset()
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %s did not answer hello within %s", ErrTimeout, id, helloTimeout)
 		}
 		return fmt.Errorf("%w: %s did not answer hello: %w", ErrPeerClosed, id, err)
 	}
-	n.peers.markApplication(id)
+	n.learnHello(id, answer)
 	_ = s.Close()
 	return nil
 }
@@ -109,12 +129,13 @@ func (n *Node) acceptHello(s network.Stream) {
 		_ = s.Reset()
 		return
 	}
-	if _, err := readHello(s); err != nil {
+	said, err := readHello(s)
+	if err != nil {
 		n.log.Warn("hello refused", "peer", id, "reason", err)
 		_ = s.Reset()
 		return
 	}
-	n.peers.markApplication(id)
+	n.learnHello(id, said)
 	if err := writeHello(s, n.ownHello()); err != nil {
 		_ = s.Reset()
 		return

@@ -54,6 +54,12 @@ func startNode(t testing.TB, change ...func(*Options)) *Node {
 	return n
 }
 
+// overChat makes a node speak chat only.
+func overChat(o *Options) { o.Config.Channel.Acknowledged = false }
+
+// protocols are the means by which direct messages travel between two nodes.
+var protocols = map[string]func(*Options){"chat": overChat, "acknowledged": func(*Options) {}}
+
 func limits(change func(*Limits)) func(*Options) {
 	return func(o *Options) { change(&o.Config.Limits) }
 }

@@ -21,6 +21,8 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multiaddr/net"
 	"go.uber.org/fx"
+
+	"peerbus/node/session"
 )
 
 // newHost builds the libp2p host. It does not listen yet.
@@ -70,7 +72,11 @@ func (n *Node) announceProtocols(h host.Host) {
 
 // protocols are those that every peer shall know of from the start.
 func (n *Node) protocols() []protocol.ID {
-	return slices.Concat(n.topics.protocols(), n.webrtc.protocols(), []protocol.ID{ChatProtocol, HelloProtocol, RendezvousProtocol})
+	own := []protocol.ID{ChatProtocol, HelloProtocol, RendezvousProtocol}
+	if n.config.Channel.Acknowledged {
+		own = append(own, session.Protocol)
+	}
+	return slices.Concat(own, n.topics.protocols(), n.webrtc.protocols())
 }
 
 func (n *Node) transportOptions() []libp2p.Option {
@@ -160,11 +166,13 @@ func (n *Node) newResourceManager() (network.ResourceManager, error) {
 		ConnsInbound:  rcmgr.LimitVal(limits.PeerConnections),
 		ConnsOutbound: rcmgr.LimitVal(limits.PeerConnections),
 	}
+	automatic := defaults.AutoScale()
 	own := rcmgr.PartialLimitConfig{System: connections, Transient: connections, PeerDefault: perPeer}
+	channelLimits(&own, automatic, limits.ChannelStreams)
 	if n.config.Relay.EnableService {
 		relayLimits(&own)
 	}
-	scaled := own.Build(defaults.AutoScale())
+	scaled := own.Build(automatic)
 	perIP := rcmgr.WithLimitPerSubnet(
 		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: limits.IPConnections}},
 		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 128, ConnCount: limits.IPConnections}},

@@ -281,14 +281,22 @@ func (l *link) release(c chunk) {
 
 // connected tells whether the peer can be reached without dialling.
 func (l *link) connected() bool {
-	if l.node.webrtc.writable(l.peer) != nil {
-		return true
-	}
-	switch l.node.host.Network().Connectedness(l.peer) {
+	return l.node.webrtc.writable(l.peer) != nil || l.node.isConnected(l.peer)
+}
+
+func (n *Node) isConnected(id peer.ID) bool {
+	switch n.host.Network().Connectedness(id) {
 	case network.Connected, network.Limited:
 		return true
 	}
 	return false
+}
+
+// gone tells whether the link takes no messages any more.
+func (l *link) gone() bool {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.state.retired || l.state.closing != nil
 }
 
 // close takes no more messages, lets those that wait leave until the deadline, half-closes the streams and retires the link.

@@ -26,6 +26,8 @@ const (
 	lossNoMemory          = "no_memory"
 	lossNotMember         = "not_member"
 	lossRateLimited       = "rate_limited"
+	lossEmpty             = "empty"
+	lossSkipped           = "skipped" // the sender gave these up, and said so
 )
 
 const (

@@ -36,6 +36,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 
+	"peerbus/node/session"
 	"peerbus/queue"
 )
 
@@ -93,6 +94,10 @@ type Node struct {
 	certificates     certificates
 	certificateCheck time.Duration // of Options
 
+	outbounds *outbounds
+	inbounds  *inbounds
+	frames    *frameBuffers
+
 	announced struct {
 		sync.Mutex
 		started   bool
@@ -146,6 +151,9 @@ func newNode(o Options) *Node {
 	n.gate = newGate(n)
 	n.peers = newPeerTable(n)
 	n.links = newLinks(n)
+	n.outbounds = newOutbounds(n)
+	n.inbounds = newInbounds(n)
+	n.frames = newFrameBuffers(n.memory)
 	n.topics = newTopics(n)
 	n.relays = newRelays(n)
 	n.punches = newPunches(n)
@@ -202,6 +210,9 @@ func (n *Node) start() error {
 	// The handlers stand before the first listener: isolated nodes of the existing network expel a peer at identify that
 	// does not speak chat.
 	n.handle(ChatProtocol, n.acceptChat)
+	if n.config.Channel.Acknowledged {
+		n.handle(session.Protocol, n.acceptChannel)
+	}
 	n.handle(HelloProtocol, n.acceptHello)
 	n.handle(RendezvousProtocol, n.acceptFetch)
 	if err := n.topics.start(); err != nil {
@@ -322,10 +333,20 @@ func (n *Node) Close() error {
 func (n *Node) close() error {
 	deadline := time.NewTimer(closeTimeout)
 	defer deadline.Stop()
+	var channels sync.WaitGroup
+	channels.Go(func() {
+		defer n.recoverPanic("closing channels")
+		n.outbounds.close(closeDrainTimeout)
+	})
+	channels.Go(func() {
+		defer n.recoverPanic("closing topics")
+		n.topics.outboxes.close(closeDrainTimeout)
+	})
 	n.links.close(closeDrainTimeout)
-	n.topics.outboxes.close(closeDrainTimeout)
+	channels.Wait()
 	n.webrtc.close()
 	n.cancel(ErrClosed)
+	n.inbounds.close(goodbyeTimeout)
 	n.tasks.Lock()
 	n.tasks.closed = true
 	if n.tasks.running == 0 {

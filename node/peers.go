@@ -77,6 +77,7 @@ func (t *peerTable) connected(c network.Conn) {
 	entry.returned()
 	entry.connections[c] = struct{}{}
 	entry.addr = c.RemoteMultiaddr()
+	t.node.spawn("channels to a new connection", func() { t.node.outbounds.connected(c) })
 }
 
 func (t *peerTable) disconnected(c network.Conn) {

@@ -35,50 +35,46 @@ func (t *traffic) sent(messages uint64, bytes int) {
 // Send takes one message for a direct channel, copying it, and waits for room until ctx ends. What cannot be sent later is
 // counted and raised as messages_lost.
 func (n *Node) Send(ctx context.Context, channel string, payload []byte) error {
-	_, err := n.take(ctx, channel, payload, false)
-	return err
+	return n.take(ctx, channel, payload, nil)
 }
 
 // SendAndWait is Send, and then waits until the transport took the message. When ctx ends first the message stays queued.
 func (n *Node) SendAndWait(ctx context.Context, channel string, payload []byte) error {
-	fate, err := n.take(ctx, channel, payload, true)
+	var sent sentWaiter
+	if err := n.take(ctx, channel, payload, &sent); err != nil {
+		return err
+	}
+	return sent.wait(ctx)
+}
+
+func (n *Node) take(ctx context.Context, channel string, payload []byte, wait *sentWaiter) error {
+	name, err := n.route(channel)
 	if err != nil {
 		return err
 	}
-	return fate.wait(ctx)
-}
-
-func (n *Node) take(ctx context.Context, channel string, payload []byte, wantFate bool) (settleWaiter, error) {
-	name, err := n.route(channel)
-	if err != nil {
-		return settleWaiter{}, err
-	}
 	if err := n.checkPayload(name, payload); err != nil {
-		return settleWaiter{}, err
+		return err
 	}
 	for {
-		l := n.links.obtain(name.target)
-		if l == nil {
-			return settleWaiter{}, ErrClosed
+		o := n.outbounds.obtain(name)
+		if o == nil {
+			return ErrClosed
 		}
-		if err := l.checkReachable(); err != nil {
-			return settleWaiter{}, err
-		}
-		fate, err := l.enqueue(ctx, name.text, payload, wantFate)
-		if !errors.Is(err, errRetired) {
-			return fate, err
+		if _, err := o.send(ctx, payload, wait); !errors.Is(err, errRetired) {
+			return err
 		}
 	}
 }
 
 func (n *Node) checkPayload(name channelName, payload []byte) error {
-	if len(payload) == 0 {
-		return fmt.Errorf("%w: an empty message cannot travel on %s; peers of the existing network break the stream on it", ErrArgument, ChatProtocol)
-	}
 	if total, most := (frameHeader{name.text}).total(len(payload)), n.config.Limits.MessageBytes; total > most {
 		return fmt.Errorf("%w: %d bytes with their header, limits.message_bytes is %d", ErrTooLarge, total, most)
 	}
 	return nil
+}
+
+func errEmptyOnChat() error {
+	return fmt.Errorf("%w: an empty message cannot travel on %s; peers of the existing network break the stream on it", ErrArgument, ChatProtocol)
 }
 
 // route answers a parsed direct channel name that may be sent on.
@@ -127,11 +123,11 @@ func (n *Node) Flush(ctx context.Context, channel string) error {
 	if err != nil {
 		return err
 	}
-	l := n.links.find(name.target)
-	if l == nil {
+	o := n.outbounds.find(name.text)
+	if o == nil {
 		return nil
 	}
 	ctx, cancel := n.bind(ctx)
 	defer cancel()
-	return l.flush(ctx, name.text)
+	return o.flush(ctx)
 }

@@ -60,6 +60,10 @@ type SendWaiting struct {
 	Bytes    int64  `json:"bytes"`
 }
 
+func (w SendWaiting) plus(more SendWaiting) SendWaiting {
+	return SendWaiting{w.Messages + more.Messages, w.Bytes + more.Bytes}
+}
+
 // Statistics answers the counters and gauges of this moment.
 func (n *Node) Statistics() Statistics {
 	return Statistics{
@@ -67,7 +71,7 @@ func (n *Node) Statistics() Statistics {
 		Sent:       TrafficCount{n.traffic.sentMessages.Load(), n.traffic.sentBytes.Load()},
 		Published:  TrafficCount{n.traffic.publishedMessages.Load(), n.traffic.publishedBytes.Load()},
 		Lost:       n.losses.totals(),
-		Waiting:    n.links.waiting(),
+		Waiting:    n.links.waiting().plus(n.outbounds.waiting()),
 		WebRTC:     n.webrtc.statistics(),
 		Peers:      len(n.peers.list()),
 		Conns:      len(n.host.Network().Conns()),

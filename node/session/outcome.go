@@ -16,21 +16,21 @@ const (
 	ReasonClosed    Reason = "closed"
 )
 
-// Reason is the word for events and counters.
+// Reason is the word for events and counters. It differs from that of the peer, which counts the same message as its own loss.
 func (d DropReason) Reason() Reason {
 	switch d {
 	case DropQueueFull:
-		return "queue_full"
+		return "peer_queue_full"
 	case DropTooManyChannels:
-		return "too_many_channels"
+		return "peer_too_many_channels"
 	case DropByteBudget:
-		return "byte_budget"
+		return "peer_byte_budget"
 	case DropNodeClosed:
-		return "node_closed"
+		return "peer_node_closed"
 	case DropDecodeError:
-		return "decode_error"
+		return "peer_decode_error"
 	}
-	return "dropped"
+	return "peer_dropped"
 }
 
 // Loss is a run of messages that the sender gives up. InDoubt: each of them may have reached the receiver's queue, at most

@@ -29,6 +29,9 @@ type Receiver struct {
 	// Reposition to Settle, so that a new stream's messages stay behind those that an old stream's reader still puts.
 	Turn chan struct{}
 
+	// Due holds a token when Taken or SetWindow may have made an acknowledgement due: look at AckDue.
+	Due chan struct{}
+
 	options  ReceiverOptions
 	instance ID
 	session  ID
@@ -65,7 +68,7 @@ func (r *Receiver) ReportsTaken() bool { return r.taken }
 
 func newReceiver(open Open, instance ID, o ReceiverOptions) *Receiver {
 	r := &Receiver{
-		Turn: make(chan struct{}, 1), options: o, instance: instance,
+		Turn: make(chan struct{}, 1), Due: make(chan struct{}, 1), options: o, instance: instance,
 		session: open.Session, channel: open.Channel, taken: open.ReportTaken,
 	}
 	r.state.expected = open.Oldest
@@ -208,6 +211,14 @@ func (r *Receiver) Taken(next uint64, now time.Time) {
 	}
 	s.ack.note(int(min(next-max(s.taken, 1), 1<<20)), now)
 	s.taken = next
+	r.due()
+}
+
+func (r *Receiver) due() {
+	select {
+	case r.Due <- struct{}{}:
+	default:
+	}
 }
 
 // SetWindow changes how much the sender may have in flight; the sender learns it with the next acknowledgement, which is due
@@ -217,4 +228,5 @@ func (r *Receiver) SetWindow(bytes int) {
 	defer r.state.Unlock()
 	r.state.window = max(0, bytes)
 	r.state.ack.force = true
+	r.due()
 }

@@ -271,7 +271,7 @@ func TestDropReportsAreBoundedAndTurnIntoDoubt(t *testing.T) {
 		p.accept(text)
 	}
 	p.pump()
-	wantLost(t, p.ack(), Loss{Range{4*maxDrops + 1, 4*maxDrops + 1}, "queue_full", false}, Loss{Range{4*maxDrops + 3, 4*maxDrops + 3}, "queue_full", false})
+	wantLost(t, p.ack(), Loss{Range{4*maxDrops + 1, 4*maxDrops + 1}, "peer_queue_full", false}, Loss{Range{4*maxDrops + 3, 4*maxDrops + 3}, "peer_queue_full", false})
 	p.lose()
 	p.connect()
 	if len(r.state.drops) > 0 {

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"bytes"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -179,3 +181,29 @@ type Progress struct{ Last, Sent, Settled, Taken uint64 }
 
 // Progress answers the present state.
 func (s *Sender) Progress() Progress { return Progress{s.last, s.sent, s.settled, s.taken} }
+
+// Err is why the sender takes nothing any more, nil while it does.
+func (s *Sender) Err() error { return s.closed }
+
+// Withdraw ends a sender that never opened a stream and answers copies of its payloads, so that they can take another way.
+// ok is false, and nothing changes, once there was a stream or while a reservation is open.
+func (s *Sender) Withdraw() (payloads [][]byte, ok bool) {
+	if s.generation > 0 || s.closed != nil {
+		return nil, false
+	}
+	for _, c := range s.window.chunks {
+		if c.filling {
+			return nil, false
+		}
+	}
+	for _, c := range s.window.chunks {
+		for rest := c.frames; len(rest) > 0; {
+			h, n, _ := ParseHead(rest, math.MaxInt32)
+			payloads = append(payloads, bytes.Clone(rest[n:n+h.Size]))
+			rest = rest[n+h.Size:]
+		}
+	}
+	s.window.drop(0, len(s.window.chunks))
+	s.settled, s.closed, s.waitingSince = s.last, ErrClosed, time.Time{}
+	return payloads, true
+}

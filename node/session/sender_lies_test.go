@@ -152,7 +152,7 @@ func TestADropReportThatOverlapsAnotherLossCountsOnce(t *testing.T) {
 	if len(out.Accepted) > 0 {
 		t.Errorf("accepted %+v", out.Accepted)
 	}
-	wantLost(t, out, Loss{Range{1, 1}, "queue_full", false}, Loss{Range{3, 3}, "byte_budget", false}, Loss{Range{4, 4}, "queue_full", false})
+	wantLost(t, out, Loss{Range{1, 1}, "peer_queue_full", false}, Loss{Range{3, 3}, "peer_byte_budget", false}, Loss{Range{4, 4}, "peer_queue_full", false})
 }
 
 func TestWhatAReplacedStreamSaysIsIgnored(t *testing.T) {

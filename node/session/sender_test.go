@@ -311,7 +311,7 @@ func TestDroppedMessagesAreNamedEvenWhenTheReportIsLost(t *testing.T) {
 	p.stream.Receiver().AppendAck(nil, p.generation) // lost with the stream
 	p.lose()
 	out := p.connect()
-	wantLost(t, out, Loss{Range{2, 2}, "queue_full", false}, Loss{Range{4, 5}, "queue_full", false})
+	wantLost(t, out, Loss{Range{2, 2}, "peer_queue_full", false}, Loss{Range{4, 5}, "peer_queue_full", false})
 	if !reflect.DeepEqual(out.Accepted, []Range{{1, 1}, {3, 3}}) {
 		t.Errorf("accepted %+v", out.Accepted)
 	}
@@ -450,5 +450,39 @@ func TestFinishWaitsForTheLastFateAndLeavesATombstone(t *testing.T) {
 	late.Generation, late.Early = 9, false
 	if _, err := p.table.Open("peer", late, p.now); !errors.Is(err, ErrViolation) {
 		t.Errorf("going on after FINISH: %v", err)
+	}
+}
+
+func TestWithdrawGivesBackWhatWasNeverOnAStream(t *testing.T) {
+	s := NewSender(SenderOptions{Channel: testChannel})
+	large := strings.Repeat("x", soloBytes)
+	for _, text := range []string{"one", large, ""} {
+		if _, err := s.Accept(Attributes{}, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reserved, err := s.Reserve(Attributes{}, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.Withdraw(); ok {
+		t.Fatal("withdrew a message that is still being copied")
+	}
+	copy(reserved.Payload, "four")
+	s.Fill(reserved)
+	payloads, ok := s.Withdraw()
+	if !ok || len(payloads) != 4 || string(payloads[1]) != large || len(payloads[2]) != 0 || string(payloads[3]) != "four" {
+		t.Fatalf("withdrew %d payloads, %v", len(payloads), ok)
+	}
+	if s.Err() == nil || s.Held() != 0 || s.Unsettled() != 0 {
+		t.Fatalf("the sender is not over: %v, %d bytes, %d messages", s.Err(), s.Held(), s.Unsettled())
+	}
+}
+
+func TestWithdrawIsTooLateAfterAStream(t *testing.T) {
+	s := NewSender(SenderOptions{Channel: testChannel})
+	s.OpenStream()
+	if _, ok := s.Withdraw(); ok {
+		t.Fatal("withdrew although a stream was opened")
 	}
 }

@@ -292,7 +292,7 @@ func (w *world) learn(out Outcome) {
 			if f.certain && f.delivered > 0 {
 				w.t.Fatalf("message %d was delivered and counts as lost: %+v", id, loss)
 			}
-			if loss.Reason == "queue_full" && !f.dropped {
+			if loss.Reason == "peer_queue_full" && !f.dropped {
 				w.t.Fatalf("message %d counts as dropped and was not: %+v", id, loss)
 			}
 		}

@@ -1,0 +1,347 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"time"
+
+	"peerbus/node/session"
+	"peerbus/queue"
+)
+
+const (
+	// inBatchMessages and inBatchBytes are how much goes into the receive queue at a time.
+	inBatchMessages = 256
+	inBatchBytes    = 1 << 20
+)
+
+// inReader decodes the frames of one stream.
+type inReader struct {
+	*inStream
+	source *bufio.Reader
+
+	pending  []queue.Message // counted, not offered yet
+	bytes    int             // of pending
+	reserved int64           // bytes of pending, and of the payload being read, that the peer's budget counts
+	gap      uint64          // messages that the sender gave up before the next one
+	spent    int64           // payload bytes received so far
+
+	limited  bool      // a read deadline is set
+	frameEnd time.Time // when the frame in progress must be complete; zero between frames
+}
+
+func newInReader(in *inStream, opened *bufio.Reader) *inReader {
+	r := &inReader{inStream: in}
+	// What came behind OPEN is in the buffer of the one who read that.
+	early, _ := opened.Peek(opened.Buffered())
+	r.source = bufio.NewReaderSize(&inSource{reader: r, early: early}, chatReadBuffer)
+	return r
+}
+
+// inSource reads the stream, after what was read before.
+type inSource struct {
+	reader *inReader
+	early  []byte
+}
+
+func (s *inSource) Read(p []byte) (int, error) {
+	if len(s.early) > 0 {
+		n := copy(p, s.early)
+		s.early = s.early[n:]
+		return n, nil
+	}
+	return s.reader.fill(p)
+}
+
+// run decodes until the stream ends. Whole messages are handed over in any case: the sender has not to send them again.
+func (r *inReader) run() error {
+	defer func() { r.release() }()
+	for {
+		if err := r.frame(); err != nil {
+			if handErr := r.handOver(); handErr != nil {
+				return handErr
+			}
+			return err
+		}
+	}
+}
+
+// fill reads from the stream under a deadline within a frame, and without one between frames. What was decoded goes into the
+// queue first, since the read may block.
+func (r *inReader) fill(p []byte) (int, error) {
+	if len(r.pending) > 0 {
+		began := time.Now()
+		if err := r.handOver(); err != nil {
+			return 0, err
+		}
+		if !r.frameEnd.IsZero() {
+			r.frameEnd = r.frameEnd.Add(time.Since(began))
+		}
+	}
+	if err := r.setDeadline(); err != nil {
+		return 0, err
+	}
+	n, err := r.Stream.Read(p)
+	if n == 0 && err != nil && r.ctx.Err() != nil {
+		err = context.Cause(r.ctx)
+	} else if n == 0 && isDeadline(err) {
+		err = errStalled
+	}
+	return n, err
+}
+
+func (r *inReader) setDeadline() error {
+	within := !r.frameEnd.IsZero() || r.source.Buffered() > 0
+	if !within && !r.limited {
+		return nil
+	}
+	until := time.Time{}
+	if within {
+		until = time.Now().Add(frameStallTimeout)
+		if !r.frameEnd.IsZero() && r.frameEnd.Before(until) {
+			until = r.frameEnd
+		}
+	}
+	r.limited = within
+	err := r.SetReadDeadline(until)
+	if r.ctx.Err() != nil { // its own deadline may just have been overwritten
+		return context.Cause(r.ctx)
+	}
+	return err
+}
+
+func (r *inReader) frame() error {
+	r.frameEnd = time.Time{}
+	head, err := r.head()
+	if err != nil {
+		return err
+	}
+	if head.IsData() {
+		return r.message(head)
+	}
+	body, err := r.source.Peek(head.Size)
+	if err != nil {
+		return unexpected(err)
+	}
+	if err := r.control(head, body); err != nil {
+		return err
+	}
+	_, err = r.source.Discard(head.Size)
+	return err
+}
+
+func (r *inReader) head() (session.Head, error) {
+	for need := 2; ; need = r.source.Buffered() + 1 {
+		if _, err := r.source.Peek(need); err != nil {
+			if err == io.EOF && r.source.Buffered() > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return session.Head{}, err
+		}
+		seen, _ := r.source.Peek(min(r.source.Buffered(), session.MaxHead))
+		head, n, err := session.ParseHead(seen, r.stream.MaxMessage())
+		if err != nil {
+			return head, err
+		}
+		if n > 0 {
+			_, err = r.source.Discard(n)
+			return head, err
+		}
+	}
+}
+
+// control takes a frame that is no message. What came before it is settled first.
+func (r *inReader) control(head session.Head, body []byte) error {
+	if head.Type != session.TypePing {
+		if err := r.handOver(); err != nil {
+			return err
+		}
+	}
+	control, err := r.stream.Take(head, body)
+	if err != nil {
+		return err
+	}
+	switch control {
+	case session.ControlReposition:
+		return r.reposition()
+	case session.ControlAck:
+		if err := r.handOver(); err != nil {
+			return err
+		}
+		r.ackSoon(time.Now())
+	case session.ControlFinish:
+		return endFinished
+	case session.ControlClose:
+		return io.EOF
+	}
+	return nil
+}
+
+func (r *inReader) reposition() error {
+	if err := r.takeTurn(); err != nil {
+		return err
+	}
+	gap, err := r.receiver.Reposition(r.stream)
+	<-r.receiver.Turn
+	if gap > 0 {
+		r.gap += gap
+		r.node.losses.add(directionIn, lossSkipped, r.name, r.from, gap)
+	}
+	return err
+}
+
+func (r *inReader) message(head session.Head) error {
+	r.frameEnd = time.Now().Add(frameStallTimeout + time.Duration(head.Size/minFrameRate)*time.Second)
+	keep, err := r.stream.Admit(head)
+	if err != nil {
+		return err
+	}
+	if !keep {
+		_, err := io.CopyN(io.Discard, r.source, int64(head.Size))
+		return unexpected(err)
+	}
+	payload, err := r.payload(head.Size)
+	if err != nil {
+		return unexpected(err)
+	}
+	r.frameEnd = time.Time{}
+	r.spent += int64(head.Size)
+	r.stream.Count(head.Size)
+	r.pending = append(r.pending, queue.Message{From: r.from, Channel: r.name, Protocol: session.Protocol, Data: payload})
+	r.bytes += head.Size
+	if len(r.pending) >= inBatchMessages || r.bytes >= inBatchBytes {
+		return r.handOver()
+	}
+	return nil
+}
+
+// payload reads size bytes. The buffer grows with what arrives, and large ones count against the peer's budget.
+func (r *inReader) payload(size int) ([]byte, error) {
+	if size < LargePayload {
+		small := make([]byte, size)
+		_, err := io.ReadFull(r.source, small)
+		return small, err
+	}
+	if err := r.reserve(int64(size)); err != nil {
+		return nil, err
+	}
+	return readPayload(r.source, r.node.memory, size, int(max(firstPayloadBuffer, r.spent)))
+}
+
+// reserve waits until the peer's other channels leave room for one more large payload.
+func (r *inReader) reserve(size int64) error {
+	if !r.peer.reading.try(size) {
+		began := time.Now()
+		if err := r.handOver(); err != nil {
+			return err
+		}
+		if err := r.peer.reading.take(r.ctx, size); err != nil {
+			return err
+		}
+		r.frameEnd = r.frameEnd.Add(time.Since(began))
+	}
+	r.reserved += size
+	return nil
+}
+
+func (r *inReader) release() {
+	if r.reserved > 0 {
+		r.peer.reading.give(r.reserved)
+		r.reserved = 0
+	}
+}
+
+// takeTurn makes this reader the one that puts messages of the session. It waits for a reader of an earlier stream.
+func (r *inReader) takeTurn() error {
+	select {
+	case r.receiver.Turn <- struct{}{}:
+		return nil
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+}
+
+// handOver puts the decoded messages into the receive queue. That waits as long as a full channel makes it: the stream is not
+// read then, and flow control reaches the sender. Only the end of the node gives it up, not that of the stream: what is counted
+// is acknowledged once it is in the queue.
+func (r *inReader) handOver() error {
+	if len(r.pending) == 0 {
+		return nil
+	}
+	fresh, err := r.offer()
+	if err == nil {
+		fresh, err = r.deliver(fresh)
+		<-r.receiver.Turn
+	}
+	r.discard(fresh)
+	clear(r.pending)
+	r.pending, r.bytes = r.pending[:0], 0
+	r.release()
+	return err
+}
+
+// offer answers the messages that are new here. Without an error this reader has the turn.
+func (r *inReader) offer() ([]queue.Message, error) {
+	if err := r.takeTurn(); err != nil {
+		return r.pending, err
+	}
+	batch, err := r.receiver.Offer(r.stream)
+	if err != nil {
+		<-r.receiver.Turn
+		return r.pending, err
+	}
+	r.discard(r.pending[:batch.Duplicates])
+	fresh := r.pending[batch.Duplicates:]
+	for i := range fresh {
+		fresh[i].Source, fresh[i].Sequence = r.origin, batch.First+uint64(i)
+	}
+	if len(fresh) > 0 {
+		fresh[0].Gap, r.gap = r.gap, 0
+	}
+	return fresh, nil
+}
+
+// deliver answers what it could not put.
+func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
+	for len(fresh) > 0 {
+		stored, lost, err := r.node.queue.Deliver(r.node.ctx, fresh)
+		if err != nil {
+			return fresh, err
+		}
+		now := time.Now()
+		if err := r.receiver.Settle(stored, now); err != nil {
+			return fresh[stored:], err
+		}
+		fresh = fresh[stored:]
+		if lost != "" {
+			if err := r.receiver.Drop(1, dropReason(lost), now); err != nil {
+				return fresh[1:], err
+			}
+			fresh = fresh[1:]
+		}
+		r.ackSoon(now)
+	}
+	return nil, nil
+}
+
+func dropReason(reason queue.Reason) session.DropReason {
+	switch reason {
+	case queue.QueueFull:
+		return session.DropQueueFull
+	case queue.TooManyChannels:
+		return session.DropTooManyChannels
+	case queue.ByteBudget:
+		return session.DropByteBudget
+	case queue.NodeClosed:
+		return session.DropNodeClosed
+	}
+	return session.DropUnknown
+}
+
+// discard frees messages that do not go into the queue: the sender has them still, or they were there before.
+func (r *inReader) discard(messages []queue.Message) {
+	for _, m := range messages {
+		freePayload(r.node.memory, m.Data)
+	}
+}

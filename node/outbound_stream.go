@@ -1,0 +1,307 @@
+package node
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/multiformats/go-multistream"
+
+	"peerbus/node/session"
+)
+
+const (
+	// acceptTimeout bounds ACCEPT after OPEN, OPEN after the stream was opened, and the end of a stream after FINISH.
+	acceptTimeout = 10 * time.Second
+	// answerBuffer holds the largest frame that a receiver writes.
+	answerBuffer = session.MaxControl + session.MaxHead
+	// stalledAfter is how long a stream may leave everything unacknowledged before a new connection of its peer is
+	// believed to replace the one it runs on.
+	stalledAfter = 2 * time.Second
+)
+
+// outStream is one stream of an outbound. The outbound's lock guards accepted and progressed.
+type outStream struct {
+	network.Stream
+	generation uint64
+	accepted   bool
+	progressed time.Time // when the receiver last said something
+}
+
+// begin makes a raw stream the channel's newest one and writes its hello. The slot of the stream is reserved.
+func (o *outbound) begin(raw network.Stream) error {
+	o.state.Lock()
+	s := &o.state
+	if s.sender == nil {
+		o.state.Unlock()
+		o.peer.release()
+		return raw.Reset()
+	}
+	generation, hello := s.sender.OpenStream()
+	stream := &outStream{Stream: raw, generation: generation, progressed: time.Now()}
+	s.stream = stream
+	o.state.Unlock()
+	if !o.node.spawn("channel answers", func() { o.read(stream) }) {
+		o.peer.release()
+		_ = raw.Reset()
+		return ErrClosed
+	}
+	if _, err := raw.Write(hello); err != nil {
+		o.streamEnded(stream, err)
+		return err
+	}
+	o.node.peers.markApplication(o.peer.id)
+	o.poke()
+	return nil
+}
+
+// newStream opens a stream on the connection that the channel shall move to, or else on the one that libp2p finds best.
+func (o *outbound) newStream(ctx context.Context) (network.Stream, error) {
+	o.state.Lock()
+	c := o.state.moveTo
+	o.state.moveTo = nil
+	o.state.Unlock()
+	if c == nil || c.IsClosed() {
+		return o.node.host.NewStream(network.WithNoDial(ctx, "channel"), o.peer.id, session.Protocol)
+	}
+	raw, err := c.NewStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.Reset() })
+	defer stop()
+	if err = raw.SetProtocol(session.Protocol); err == nil {
+		err = multistream.SelectProtoOrFail(session.Protocol, raw)
+	}
+	if err != nil {
+		_ = raw.Reset()
+		return nil, err
+	}
+	return raw, nil
+}
+
+// connected is called when the peer has a new connection. A channel moves to it when its stream has ended, leaves a relay, or
+// shows that the connection it runs on is dead.
+func (o *outbound) connected(c network.Conn) {
+	o.state.Lock()
+	s := &o.state
+	stream := s.stream
+	if stream == nil {
+		o.state.Unlock()
+		select {
+		case o.came <- struct{}{}:
+		default:
+		}
+		return
+	}
+	old := stream.Conn()
+	stalled := s.sender != nil && s.sender.Unsettled() > 0 && time.Since(stream.progressed) > stalledAfter
+	moves := old != c && (old.IsClosed() || old.Stat().Limited && !c.Stat().Limited || stalled && !c.Stat().Limited)
+	if moves {
+		s.moveTo = c
+	}
+	o.state.Unlock()
+	if moves {
+		o.streamEnded(stream, errMoved)
+	}
+}
+
+var errMoved = errors.New("the channel moves to another connection")
+
+// read takes the receiver's answers until the stream ends.
+func (o *outbound) read(stream *outStream) {
+	defer o.peer.release()
+	err := stream.SetReadDeadline(time.Now().Add(acceptTimeout))
+	source := bufio.NewReaderSize(stream, answerBuffer)
+	for err == nil {
+		var head session.Head
+		var body []byte
+		if head, body, err = readControl(source); err == nil {
+			if head.Type == session.TypeAccept {
+				err = stream.SetReadDeadline(time.Time{})
+			}
+			err = errors.Join(err, o.answer(stream, head, body))
+		}
+	}
+	o.streamEnded(stream, err)
+}
+
+// readControl reads one frame that is not a message. Its body is valid until the next call.
+func readControl(source *bufio.Reader) (session.Head, []byte, error) {
+	for need := 2; ; need = source.Buffered() + 1 {
+		if _, err := source.Peek(need); err != nil {
+			return session.Head{}, nil, err
+		}
+		seen, _ := source.Peek(source.Buffered())
+		head, n, err := session.ParseHead(seen, 0)
+		if err != nil {
+			return head, nil, err
+		}
+		if n == 0 {
+			continue
+		}
+		whole, err := source.Peek(n + head.Size)
+		if err != nil {
+			return head, nil, err
+		}
+		_, err = source.Discard(n + head.Size)
+		return head, whole[n:], err
+	}
+}
+
+// answer gives a frame to the session. An error ends the stream.
+func (o *outbound) answer(stream *outStream, head session.Head, body []byte) error {
+	o.state.Lock()
+	defer o.state.Unlock()
+	s := &o.state
+	if s.stream != stream || s.sender == nil {
+		return errOutdated
+	}
+	sender, taken := s.sender, s.sender.Progress().Taken
+	out, err := sender.Receive(stream.generation, head, body)
+	stream.progressed = time.Now()
+	if head.Type == session.TypeAccept && err == nil {
+		stream.accepted, s.failures = true, 0
+		o.stopExpiryLocked()
+	}
+	if now := sender.Progress().Taken; now > taken && out.Taken.First == 0 {
+		s.deliveries.note(fate{o.idsLocked(session.Range{First: taken + 1, Last: now}), fateUntaken, "", false})
+	}
+	o.applyLocked(out)
+	if out.Ended {
+		s.failures++
+		return fmt.Errorf("%w: %w", ErrPeerClosed, cmp.Or(sender.Err(), err, errGoneAway))
+	}
+	return err
+}
+
+var errGoneAway = errors.New("the peer closed the stream")
+
+var errOutdated = errors.New("a newer stream serves the channel")
+
+// streamEnded notes the end of a stream. Its unacknowledged messages go to the next one.
+func (o *outbound) streamEnded(stream *outStream, err error) {
+	_ = stream.Reset()
+	o.state.Lock()
+	defer o.state.Unlock()
+	s := &o.state
+	if s.stream != stream {
+		return
+	}
+	if err != nil && err != io.EOF {
+		o.node.log.Debug("channel stream ended", "peer", o.peer.id, "channel", o.name, "reason", err)
+	}
+	s.stream = nil
+	if s.sender == nil {
+		return
+	}
+	if !stream.accepted {
+		s.failures++
+	}
+	s.sender.StreamLost(stream.generation, time.Now())
+	o.tickLocked()
+	if s.sender != nil && s.sender.Unsettled() > 0 {
+		o.startWriterLocked()
+	} else {
+		o.poke() // the writer may end
+	}
+}
+
+// tickLocked gives up what has waited too long for a stream, and sets the timer for what may.
+func (o *outbound) tickLocked() {
+	s := &o.state
+	o.stopExpiryLocked()
+	if s.sender == nil {
+		return
+	}
+	now := time.Now()
+	out, next := s.sender.Tick(now)
+	o.applyLocked(out)
+	if !next.IsZero() {
+		s.expiry = time.AfterFunc(next.Sub(now), func() { o.node.run("resume window", o.tick) })
+	}
+}
+
+func (o *outbound) tick() {
+	o.state.Lock()
+	defer o.state.Unlock()
+	o.tickLocked()
+}
+
+func (o *outbound) stopExpiryLocked() {
+	if o.state.expiry != nil {
+		o.state.expiry.Stop()
+		o.state.expiry = nil
+	}
+}
+
+// applyLocked does what an outcome of the session asks for.
+func (o *outbound) applyLocked(out session.Outcome) {
+	s := &o.state
+	for _, r := range out.Accepted {
+		o.deliveredLocked(DeliveryAccepted, r)
+	}
+	for _, loss := range out.Lost {
+		o.loseLocked(loss)
+	}
+	if out.Taken.First != 0 {
+		o.deliveredLocked(DeliveryTaken, out.Taken)
+	}
+	if out.Restarted {
+		o.restartedLocked(out.Untaken)
+	}
+	o.accountLocked()
+	if s.sender.Err() != nil && out.Ended {
+		o.node.log.Warn("channel ended by its peer", "peer", o.peer.id, "channel", o.name, "reason", s.sender.Err())
+		o.retireSenderLocked()
+	}
+	if out.Room || out.Ended {
+		o.announceRoomLocked()
+	}
+	if out.Sending {
+		o.poke()
+	}
+	s.deliveries.progressed()
+}
+
+// retireSenderLocked forgets a session that is over. The next message begins another.
+func (o *outbound) retireSenderLocked() {
+	s := &o.state
+	o.stopExpiryLocked()
+	if s.sender == nil {
+		return
+	}
+	last := s.sender.Progress()
+	if last.Taken < last.Last {
+		s.deliveries.note(fate{o.idsLocked(session.Range{First: last.Taken + 1, Last: last.Last}), fateUntaken, "", false})
+	}
+	s.base += last.Last
+	s.sender = nil
+	s.deliveries.progressed()
+	o.accountLocked()
+}
+
+// endSessionLocked gives up what is not acknowledged.
+func (o *outbound) endSessionLocked(reason string) {
+	s := &o.state
+	stream := s.stream
+	s.stream = nil
+	if s.stopOpening != nil {
+		s.stopOpening()
+	}
+	if s.sender != nil {
+		out := s.sender.Close()
+		for i := range out.Lost {
+			out.Lost[i].Reason = session.Reason(reason)
+		}
+		o.applyLocked(out)
+	}
+	if stream != nil {
+		o.node.spawn("channel reset", func() { _ = stream.Reset() })
+	}
+}

@@ -1,0 +1,267 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"peerbus/node/session"
+)
+
+const (
+	// firstRetry is the pause after a stream could not be opened; it doubles up to lastRetry. A new connection ends it.
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// startWriterLocked makes sure that a writer looks at the channel.
+func (o *outbound) startWriterLocked() {
+	s := &o.state
+	if s.writer {
+		o.poke()
+		return
+	}
+	s.writer = true
+	ended := make(chan struct{})
+	s.ended = ended
+	if !o.node.spawn("channel writer", func() { defer close(ended); o.write() }) {
+		s.writer = false
+		close(ended) // the node is closing, which reports what waits
+	}
+}
+
+// write is the writer goroutine. It ends when the channel has no stream and nothing to send.
+func (o *outbound) write() {
+	for o.step() {
+	}
+}
+
+// step does one thing for the channel and answers whether there may be more.
+func (o *outbound) step() bool {
+	o.state.Lock()
+	s := &o.state
+	if s.sender == nil || s.stream == nil && s.sender.Unsettled() == 0 {
+		s.writer = false
+		o.state.Unlock()
+		return false
+	}
+	stream := s.stream
+	if stream == nil {
+		o.state.Unlock()
+		o.reopen()
+		return true
+	}
+	sender := s.sender
+	piece, more := sender.NextPiece(stream.generation)
+	finished := !more && sender.Err() != nil
+	o.state.Unlock()
+	switch {
+	case more:
+		o.writePiece(stream, sender, piece)
+	case finished:
+		o.finish(stream)
+	default:
+		o.rest()
+	}
+	return true
+}
+
+// writePiece has no deadline: as long as the connection lives a peer may take its time, which holds up this channel alone,
+// and the end of the connection or of the channel ends the write.
+func (o *outbound) writePiece(stream *outStream, sender *session.Sender, piece session.Piece) {
+	_, err := stream.Write(piece.Bytes)
+	o.state.Lock()
+	sender.Done(piece, err == nil)
+	if o.state.sender == sender {
+		o.state.lastUse = time.Now()
+		o.accountLocked()
+		o.countSentLocked(len(piece.Bytes), err == nil)
+	}
+	o.state.Unlock()
+	if err != nil {
+		o.streamEnded(stream, err)
+	}
+}
+
+// countSentLocked notes how far the transport is. What is sent a second time counts once.
+func (o *outbound) countSentLocked(bytes int, taken bool) {
+	s := &o.state
+	sent := s.sender.Progress().Sent
+	if !taken || sent <= s.counted {
+		return
+	}
+	o.node.traffic.sent(sent-s.counted, bytes)
+	o.deliveredLocked(DeliverySent, session.Range{First: s.counted + 1, Last: sent})
+	s.counted = sent
+}
+
+// rest waits for something to do.
+func (o *outbound) rest() {
+	select {
+	case <-o.wake:
+	case <-o.node.ctx.Done():
+		o.abandon()
+	}
+}
+
+// abandon ends the session of a node that closes, should its messages not be reported yet.
+func (o *outbound) abandon() {
+	o.state.Lock()
+	defer o.state.Unlock()
+	o.endSessionLocked(lossNodeClosed)
+}
+
+// finish ends a session whose last piece, FINISH, is written.
+func (o *outbound) finish(stream *outStream) {
+	o.state.Lock()
+	if o.state.stream == stream {
+		o.state.stream = nil
+		o.retireSenderLocked()
+	}
+	o.state.Unlock()
+	_ = stream.SetReadDeadline(time.Now().Add(acceptTimeout))
+	_ = stream.CloseWrite() // its reader closes the rest when the peer does
+}
+
+// reopen tries to get a stream, and pauses when there is none.
+func (o *outbound) reopen() {
+	if !o.pause() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(network.WithAllowLimitedConn(o.node.ctx, "channel"), streamOpenTimeout)
+	defer cancel()
+	o.state.Lock()
+	if o.state.sender == nil {
+		o.state.Unlock()
+		return
+	}
+	o.state.stopOpening = cancel
+	o.state.Unlock()
+	err := o.open(ctx)
+	o.state.Lock()
+	defer o.state.Unlock()
+	o.state.stopOpening = nil
+	if err != nil {
+		o.node.log.Debug("no channel stream", "peer", o.peer.id, "channel", o.name, "reason", err)
+		o.state.failures++
+	}
+}
+
+// pause waits after failures, until the peer has a new connection at the longest. It answers false when the node closes.
+func (o *outbound) pause() bool {
+	o.state.Lock()
+	failures := o.state.failures
+	o.state.Unlock()
+	if failures == 0 {
+		return true
+	}
+	timer := time.NewTimer(min(firstRetry<<min(failures-1, 10), lastRetry))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-o.came:
+	case <-o.node.ctx.Done():
+		o.abandon()
+		return false
+	}
+	return true
+}
+
+var errNotSpoken = errors.New("the peer does not speak " + session.Protocol)
+
+// open connects if need be, makes sure that the peer speaks the protocol, and opens a stream.
+func (o *outbound) open(ctx context.Context) error {
+	id := o.peer.id
+	known := o.node.speaks(id)
+	if err := o.node.host.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {
+		if known == speaksUnknown {
+			o.fallBack() // chat reports at once what it cannot send
+		}
+		return err
+	}
+	if o.node.speaks(id) != speaksAcknowledged {
+		o.node.awaitIdentify(ctx, id)
+	}
+	if o.node.speaks(id) != speaksAcknowledged {
+		if !o.fallBack() {
+			return errNotSpoken
+		}
+		return nil
+	}
+	if !o.peer.reserve(o) {
+		return fmt.Errorf("%w: %d streams to %s are open, and all are in use", ErrRefused, o.node.config.Limits.ChannelStreams, id)
+	}
+	raw, err := o.newStream(ctx)
+	if err != nil {
+		o.peer.release()
+		return err
+	}
+	return o.begin(raw)
+}
+
+// fallBack moves a channel that never had a stream to chat, messages first. It answers false when it is too late for that.
+func (o *outbound) fallBack() bool {
+	o.state.Lock()
+	defer o.state.Unlock()
+	s := &o.state
+	if s.sender == nil || s.closing != nil {
+		return true
+	}
+	last := s.sender.Progress().Last
+	payloads, ok := s.sender.Withdraw()
+	if !ok {
+		return false
+	}
+	s.closing = errMoving
+	o.accountLocked()
+	first := s.base + 1
+	s.base += last
+	s.sender = nil
+	o.stopExpiryLocked()
+	o.state.Unlock()
+	moved, err := o.moveToChat(payloads)
+	o.state.Lock()
+	if s.closing == errMoving {
+		s.closing = nil
+		if err == nil {
+			_ = o.chooseChatLocked()
+		}
+	}
+	if moved > 0 {
+		s.deliveries.note(fate{session.Range{First: first, Last: first + uint64(moved) - 1}, fateChat, "", false})
+	}
+	if moved < len(payloads) {
+		lost := session.Range{First: first + uint64(moved), Last: first + uint64(len(payloads)) - 1}
+		o.loseLocked(session.Loss{Range: lost, Reason: session.Reason(lossReason(err))})
+	}
+	o.announceRoomLocked()
+	s.deliveries.progressed()
+	return true
+}
+
+// errMoving keeps messages out while those before them move to chat.
+var errMoving = fmt.Errorf("%w: the channel is moving to %s", session.ErrFull, ChatProtocol)
+
+func (o *outbound) moveToChat(payloads [][]byte) (moved int, err error) {
+	for ; moved < len(payloads); moved++ {
+		if len(payloads[moved]) == 0 {
+			o.node.losses.add(directionOut, lossEmpty, o.name, o.peer.id.String(), 1)
+			continue
+		}
+		for err = errRetired; errors.Is(err, errRetired); {
+			l := o.node.links.obtain(o.peer.id)
+			if l == nil {
+				return moved, ErrClosed
+			}
+			_, err = l.enqueue(o.node.ctx, o.name, payloads[moved], false)
+		}
+		if err != nil {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
