@@ -44,6 +44,7 @@ var codes = []struct {
 	{node.ErrIdentity, C.PEERBUS_IDENTITY},
 	{node.ErrConfig, C.PEERBUS_INVALID_CONFIG},
 	{node.ErrUnsupported, C.PEERBUS_UNSUPPORTED},
+	{node.ErrLost, C.PEERBUS_LOST},
 	{node.ErrClosed, C.PEERBUS_CLOSED},
 	{queue.ErrClosed, C.PEERBUS_CLOSED},
 	{node.ErrInterrupted, C.PEERBUS_INTERRUPTED},

@@ -45,6 +45,7 @@ func TestEveryFailureHasItsCode(t *testing.T) {
 		{node.ErrArgument, "INVALID_ARGUMENT"},
 		{node.ErrNotConnected, "NOT_CONNECTED"},
 		{node.ErrPeerClosed, "PEER_CLOSED"},
+		{node.ErrLost, "LOST"},
 		{node.ErrRefused, "REFUSED"},
 		{node.ErrNotFound, "NOT_FOUND"},
 		{node.ErrUnreachable, "UNREACHABLE"},

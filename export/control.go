@@ -162,6 +162,9 @@ func sendOrPublish(i *instance, channel string, payload []byte) (any, error) {
 		published, err := i.node.Publish(ctx, channel, payload)
 		return map[string]int{"peers": published.Peers}, err
 	}
+	if len(payload) == 0 { // programs of the existing network rely on it
+		return nil, fmt.Errorf("%w: an empty message; peerbus_send can carry one on an acknowledged channel", node.ErrArgument)
+	}
 	if err := i.node.SendAndWait(ctx, channel, payload); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,11 @@
  *   "<owner>::ps:<name>"             topic: all subscribers of the identical text receive. A name that ends in ":rv" is a
  *                                    rendezvous topic, see GetRendezvousPeers.
  *   At most 255 bytes of UTF-8, with exactly one of "::dm:" and "::ps:".
+ *   A direct channel travels by /peerbus/channel/1.0.0 when both nodes speak it (docs/channel-protocol.md): each message is in
+ *   the peer's receive queue once and in order, or a "delivery" event names it as lost; a lost connection is resumed for
+ *   channel.resume_ms; a slow receiver slows its senders on that channel only. With any other peer it travels by
+ *   /unaiverse/chat/1.0.0, which confirms nothing but that the transport took a message. The choice is made with the first
+ *   message and holds until the session, or the chat stream, is over.
  *
  * Threads
  *   Every function may be called from any thread at any time, also while another thread sits in a blocking call on the
@@ -83,7 +88,8 @@ typedef enum peerbus_code {
     PEERBUS_LIMIT = -19,           /* too many of something in this process; the text says of what */
     PEERBUS_NO_MEMORY = -20,       /* malloc failed */
     PEERBUS_FORKED = -21,          /* called in a forked child */
-    PEERBUS_INTERNAL = -22         /* a defect of peerbus; the log has the stacks */
+    PEERBUS_INTERNAL = -22,        /* a defect of peerbus; the log has the stacks */
+    PEERBUS_LOST = -23             /* the message will never arrive, or nobody will ever know; the text has the reason */
 } peerbus_code;
 
 enum {
@@ -326,9 +332,9 @@ char *UpdateICEConfig(int instance, const char *configJSON);
 
 /* Sends on a direct channel, or publishes on a topic channel. Copies data. Direct: blocks until the transport took the
  * message, at most 30 s (20 s of it for opening a stream), and dials known addresses when not connected; the peer's
- * acceptance is not confirmed by this protocol. Topic: see peerbus_publish; the answer then is {"peers":n}.
+ * acceptance is not awaited. Topic: see peerbus_publish; the answer then is {"peers":n}.
  * An empty payload cannot travel on a direct channel (INVALID_ARGUMENT).
- * INVALID_ARGUMENT, TOO_LARGE, NOT_CONNECTED, UNREACHABLE, TIMEOUT, WOULD_BLOCK, PEER_CLOSED. */
+ * INVALID_ARGUMENT, TOO_LARGE, NOT_CONNECTED, UNREACHABLE, TIMEOUT, WOULD_BLOCK, PEER_CLOSED, LOST. */
 char *SendMessageToPeer(int instance, const char *channel, const char *data, int length);
 
 /* Messages that wait in the receive queues; -1 on failure. */
@@ -391,6 +397,12 @@ char *GetRendezvousPeers(int instance);
  *   topic_peer_joined, topic_peer_left   channel, peer
  *   rendezvous_updated channel, peer, update_count, peers     a snapshot was accepted; peers is their number
  *   messages_lost      reason, direction ("in"|"out"), count, channel, peer    merged to one per second, reason and peer
+ *   delivery           channel, state, first, last; lost: reason, in_doubt     messages with these ids on an acknowledged
+ *                      channel: "lost", in_doubt when they may have arrived
+ *   receiver_restarted peer, channel, untaken, first, last    the receiving process is a new one; untaken messages were accepted
+ *                                                             by the one before, which never said that it took them
+ *   sender_restarted   peer, channel                          a peer began a channel anew without finishing it: what only its
+ *                                                             old process knew may be missing
  *   writable           channel                                room again after WOULD_BLOCK on that channel
  *   certificate_loaded, certificate_renewed   source ("files"|"auto_tls"), names, not_after (RFC 3339)    of secure WebSocket
  *   certificate_failed source, reason                         the one in use, if any, stays; it is tried again
@@ -420,10 +432,11 @@ char *CancelOperation(int instance, long long operation);
 /* Puts one message into the outbound queue of a direct channel; data is copied, so the host may reuse it at once.
  * Waits up to timeout_ms for room. 0: taken. A message that was taken and then cannot be sent is counted and raises a
  * messages_lost event. WOULD_BLOCK: not taken, see the "writable" event. Errors of the arguments and NOT_CONNECTED come at once.
- * size 0 is INVALID_ARGUMENT on the chat protocol. */
+ * size 0 is INVALID_ARGUMENT on a chat channel. */
 int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
 
-/* Waits until the transport has taken every message that was queued on the channel before this call.
+/* Waits until every message that was queued on the channel before this call is in the peer's receive queue; on a chat
+ * channel, until the transport has taken it.
  * 0; TIMEOUT; PEER_CLOSED when some of them were lost. */
 int peerbus_flush(int instance, const char *channel, int timeout_ms);
 

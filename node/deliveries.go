@@ -56,7 +56,7 @@ type deliveries struct {
 	events    DeliveryStates // that the host wants to hear of
 	fates     []fate
 	forgotten uint64        // newest id of which a fate was forgotten
-	lost      uint64        // messages
+	lost      uint64        // messages that did not get to the receiver
 	news      chan struct{} // closed when a message got further; nil when nobody waits
 }
 
@@ -120,7 +120,9 @@ func (o *outbound) loseLocked(l session.Loss) {
 
 func (o *outbound) lostLocked(l session.Loss) {
 	o.state.deliveries.note(fate{l.Range, fateLost, l.Reason, l.InDoubt})
-	o.state.deliveries.lost += l.Len()
+	if !l.Reason.ByReceiver() {
+		o.state.deliveries.lost += l.Len()
+	}
 	o.node.losses.add(directionOut, string(l.Reason), o.name, o.peer.id.String(), l.Len())
 	o.raiseDeliveryLocked(DeliveryLost, l.Range, map[string]any{"reason": string(l.Reason), "in_doubt": l.InDoubt})
 	o.state.deliveries.progressed()

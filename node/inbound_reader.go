@@ -22,6 +22,7 @@ type inReader struct {
 	source *bufio.Reader
 
 	pending  []queue.Message // counted, not offered yet
+	refused  []string        // of each of pending, why the node's guard refuses it; "" when it does not
 	bytes    int             // of pending
 	reserved int64           // bytes of pending, and of the payload being read, that the peer's budget counts
 	gap      uint64          // messages that the sender gave up before the next one
@@ -208,7 +209,9 @@ func (r *inReader) message(head session.Head) error {
 	r.frameEnd = time.Time{}
 	r.spent += int64(head.Size)
 	r.stream.Count(head.Size)
-	r.pending = append(r.pending, queue.Message{From: r.from, Channel: r.name, Protocol: session.Protocol, Data: payload})
+	known, reason := r.node.judge(r.from, r.name, payload)
+	r.pending = append(r.pending, queue.Message{From: r.from, Channel: r.name, Protocol: session.Protocol, Data: payload, Verdict: known})
+	r.refused = append(r.refused, reason)
 	r.bytes += head.Size
 	if len(r.pending) >= inBatchMessages || r.bytes >= inBatchBytes {
 		return r.handOver()
@@ -276,7 +279,7 @@ func (r *inReader) handOver() error {
 	}
 	r.discard(fresh)
 	clear(r.pending)
-	r.pending, r.bytes = r.pending[:0], 0
+	r.pending, r.refused, r.bytes = r.pending[:0], r.refused[:0], 0
 	r.release()
 	return err
 }
@@ -304,8 +307,17 @@ func (r *inReader) offer() ([]queue.Message, error) {
 
 // deliver answers what it could not put.
 func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
+	refused := r.refused[len(r.pending)-len(fresh):]
 	for len(fresh) > 0 {
-		stored, lost, err := r.node.queue.Deliver(r.node.ctx, fresh)
+		good := leading(refused[len(refused)-len(fresh):])
+		if good == 0 {
+			if err := r.refuse(fresh[0], refused[len(refused)-len(fresh)]); err != nil {
+				return fresh, err
+			}
+			fresh = fresh[1:]
+			continue
+		}
+		stored, lost, err := r.node.queue.Deliver(r.node.ctx, fresh[:good])
 		if err != nil {
 			return fresh, err
 		}
@@ -323,6 +335,29 @@ func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
 		r.ackSoon(now)
 	}
 	return nil, nil
+}
+
+// leading counts the messages before the first one that is refused.
+func leading(refused []string) int {
+	for i, reason := range refused {
+		if reason != "" {
+			return i
+		}
+	}
+	return len(refused)
+}
+
+// refuse drops a message by the word of the node's guard.
+func (r *inReader) refuse(m queue.Message, reason string) error {
+	now := time.Now()
+	if err := r.receiver.Drop(1, session.DropRefused, now); err != nil {
+		return err
+	}
+	r.node.losses.add(directionIn, reason, r.name, r.from, 1)
+	freePayload(r.node.memory, m.Data)
+	r.gap += m.Gap + 1
+	r.ackSoon(now)
+	return nil
 }
 
 func dropReason(reason queue.Reason) session.DropReason {

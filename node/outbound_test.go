@@ -180,7 +180,7 @@ func (f flow) disturb(t *testing.T, harm func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		for {
+		for range 12 {
 			select {
 			case <-stop:
 				return

@@ -394,12 +394,14 @@ func (o *outbound) stop(ctx context.Context, refusal error, reason string) {
 	o.state.Unlock()
 }
 
-// flush waits until the transport has taken every message that was sent before.
+// flush waits until every message that was sent before is in the peer's queue, or on chat until the transport has taken it.
 func (o *outbound) flush(ctx context.Context) error {
 	o.state.Lock()
 	link, last, lost := o.state.link, o.state.base, o.state.deliveries.lost
 	if o.state.sender != nil {
 		last += o.state.sender.Progress().Last
+		o.state.sender.RequestAck()
+		o.poke()
 	}
 	o.state.Unlock()
 	if link != nil {
@@ -408,12 +410,15 @@ func (o *outbound) flush(ctx context.Context) error {
 	if last == 0 {
 		return nil
 	}
-	err := o.await(ctx, last, DeliverySent)
+	err := o.await(ctx, last, DeliveryAccepted)
 	if err != nil && !errors.Is(err, ErrLost) && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	o.state.Lock()
 	defer o.state.Unlock()
+	if errors.Is(o.state.closing, ErrClosed) {
+		return ErrClosed
+	}
 	if lost = o.state.deliveries.lost - lost; lost > 0 {
 		return fmt.Errorf("%w: %d messages on %q were lost", ErrPeerClosed, lost, o.name)
 	}

@@ -117,7 +117,7 @@ func (l *link) checkReachable() error {
 	return fmt.Errorf("%w: no connection to %s and no address of it is known; connect first", ErrNotConnected, l.peer)
 }
 
-// Flush waits until the transport has taken everything queued on the channel before.
+// Flush waits until everything queued on the channel before is in the peer's queue, or on chat until the transport has taken it.
 func (n *Node) Flush(ctx context.Context, channel string) error {
 	name, err := n.route(channel)
 	if err != nil {

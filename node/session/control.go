@@ -64,6 +64,7 @@ const (
 	DropByteBudget      DropReason = 3
 	DropNodeClosed      DropReason = 4
 	DropDecodeError     DropReason = 5
+	DropRefused         DropReason = 6
 )
 
 // Close ends a stream and says why.

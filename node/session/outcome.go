@@ -29,8 +29,16 @@ func (d DropReason) Reason() Reason {
 		return "peer_node_closed"
 	case DropDecodeError:
 		return "peer_decode_error"
+	case DropRefused:
+		return "peer_refused_message"
 	}
 	return "peer_dropped"
+}
+
+// ByReceiver tells the reasons of a receiver who did not want the message: its queue, by the policy that its host chose, or its rules.
+func (r Reason) ByReceiver() bool {
+	return r == DropQueueFull.Reason() || r == DropTooManyChannels.Reason() || r == DropByteBudget.Reason() ||
+		r == DropRefused.Reason()
 }
 
 // Loss is a run of messages that the sender gives up. InDoubt: each of them may have reached the receiver's queue, at most

@@ -50,6 +50,7 @@ type Receiver struct {
 		expected   uint64 // the next sequence number to arrive
 		pending    uint64 // offered, not settled
 		taken      uint64 // the first that the application did not take; 0: it took nothing yet
+		left       uint64 // what Taken was told: it may be ahead of Settle
 		window     int
 		drops      []Dropped // that the sender may not know of, ascending
 		told       int       // of drops, those that this stream was told
@@ -197,21 +198,31 @@ func (r *Receiver) settleLocked(count int, now time.Time) error {
 	}
 	s.pending -= uint64(count)
 	s.ack.note(count, now)
+	r.takeLocked(now)
 	return nil
 }
 
-// Taken says that the application has taken, or the queue's policy evicted, all messages below next.
+// Taken says that the application has taken, or the queue's policy evicted, all messages below next. It may be quicker than the
+// Settle of those messages, whose effect it then waits for.
 func (r *Receiver) Taken(next uint64, now time.Time) {
 	r.state.Lock()
 	defer r.state.Unlock()
+	r.state.left = max(r.state.left, next)
+	if r.takeLocked(now) {
+		r.due()
+	}
+}
+
+// takeLocked brings taken up to what has left and is settled.
+func (r *Receiver) takeLocked(now time.Time) bool {
 	s := &r.state
-	next = min(next, s.expected-s.pending)
+	next := min(s.left, s.expected-s.pending)
 	if next <= s.taken || !r.taken {
-		return
+		return false
 	}
 	s.ack.note(int(min(next-max(s.taken, 1), 1<<20)), now)
 	s.taken = next
-	r.due()
+	return true
 }
 
 func (r *Receiver) due() {

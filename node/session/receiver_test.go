@@ -320,3 +320,35 @@ func TestReaderAcknowledgerAndHostWorkAtTheSameTime(t *testing.T) {
 		t.Errorf("% x, want % x", b, want)
 	}
 }
+
+func TestTakenMayBeQuickerThanSettle(t *testing.T) {
+	p := newPair(t, SenderOptions{ReportTaken: true})
+	p.connect()
+	p.accept("a")
+	r := p.stream.Receiver()
+	head, n, err := ParseHead(AppendMessage(nil, Attributes{}, []byte("a")), 10)
+	if err != nil || n == 0 {
+		t.Fatal(err)
+	}
+	p.write()
+	if _, err := p.stream.Take(Head{Type: TypePosition, Size: 1}, []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Reposition(p.stream); err != nil {
+		t.Fatal(err)
+	}
+	if keep, err := p.stream.Admit(head); !keep || err != nil {
+		t.Fatal(keep, err)
+	}
+	p.stream.Count(1)
+	if _, err := r.Offer(p.stream); err != nil {
+		t.Fatal(err)
+	}
+	r.Taken(2, p.now) // the application was told of the message before the reader came back from the queue
+	if err := r.Settle(1, p.now); err != nil {
+		t.Fatal(err)
+	}
+	if out := p.ack(); out.Taken != (Range{1, 1}) {
+		t.Errorf("the sender heard %+v", out)
+	}
+}

@@ -70,7 +70,7 @@ int main(int count, char **arguments) {
         check(messages == (round == 0 ? 2u : 1u), "not one message of each channel");
         for (uint32_t i = 0; i < messages; i++) {
             check(part_is(&at, sender), "the sender is wrong");
-            check(part_is(&at, "/unaiverse/chat/1.0.0"), "the protocol is wrong");
+            check(part_is(&at, "/peerbus/channel/1.0.0"), "the protocol is wrong");
             const uint8_t *data = at;
             check(part_is(&at, round == 1 ? texts[1] : data[4] == 'a' ? texts[0] : texts[2]), "the payload is wrong");
         }

@@ -68,7 +68,7 @@ def test_block_holds_the_sender_and_loses_nothing(pair):
     sender, receiver = pair
     channel = sender.channel_to(receiver)
     receiver.call("policy", 0, channel, BLOCK)
-    taken, code = sender.send(channel, count=MORE_THAN_FITS, size=MEBIBYTE, timeout=0)
+    taken, code = sender.send(channel, count=MORE_THAN_FITS, size=MEBIBYTE, timeout=1000)
     assert code == "WOULD_BLOCK" and taken >= CHANNEL_MESSAGES
     got = receiver.receive_count(taken, channel, most=7)
     assert [m.checksum for m in got] == [checksum(MEBIBYTE, seed) for seed in range(taken)]

@@ -113,7 +113,7 @@ class Message:
         self.data = data
         """The payload."""
         self.protocol = protocol
-        """What it came by, e.g. ``"/unaiverse/chat/1.0.0"`` or ``"/meshsub/1.2.0"``."""
+        """What it came by, e.g. ``"/peerbus/channel/1.0.0"``, ``"/unaiverse/chat/1.0.0"`` or ``"/meshsub/1.2.0"``."""
         self.gap = gap
         """Messages of this channel that this node dropped right before this one (its queue was full)."""
         self.id = id

@@ -158,6 +158,12 @@ class InternalError(PeerbusError):
     code = "INTERNAL"
 
 
+class LostError(PeerbusError):
+    """The message will never arrive, or nobody will ever know; the text has the reason."""
+
+    code = "LOST"
+
+
 class LibraryError(PeerbusError, ImportError):
     """The shared library is missing, cannot be loaded or has another binary interface."""
 
@@ -188,6 +194,7 @@ _BY_NUMBER: Tuple[Type[PeerbusError], ...] = (
     NoMemoryError,
     ForkedError,
     InternalError,
+    LostError,
 )
 _BY_NAME: Dict[str, Type[PeerbusError]] = {kind.code: kind for kind in _BY_NUMBER}
 
