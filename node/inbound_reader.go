@@ -314,7 +314,9 @@ func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
 			if err := r.refuse(fresh[0], refused[len(refused)-len(fresh)]); err != nil {
 				return fresh, err
 			}
-			fresh = fresh[1:]
+			if fresh = fresh[1:]; len(fresh) > 0 {
+				fresh[0].Gap, r.gap = r.gap, 0
+			}
 			continue
 		}
 		stored, lost, err := r.node.queue.Deliver(r.node.ctx, fresh[:good])
@@ -355,7 +357,7 @@ func (r *inReader) refuse(m queue.Message, reason string) error {
 	}
 	r.node.losses.add(directionIn, reason, r.name, r.from, 1)
 	freePayload(r.node.memory, m.Data)
-	r.gap += m.Gap + 1
+	r.gap += m.Gap // its own absence is no gap: it was not meant to come
 	r.ackSoon(now)
 	return nil
 }
