@@ -44,7 +44,7 @@ func (n *Node) Connect(ctx context.Context, addresses []string) (Connection, err
 		return Connection{}, err
 	}
 	n.gate.admit(info.ID)
-	n.forgetFailedDials(info.ID)
+	n.forgetFailedDials(info)
 	ctx = network.WithAllowLimitedConn(ctx, "connect")
 	if err := n.dial(ctx, info); err != nil {
 		return Connection{}, n.connectError(ctx, info.ID, err)
@@ -117,10 +117,22 @@ func (n *Node) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // forgetFailedDials lets an attempt that somebody asked for begin at once: libp2p refuses to dial an address for seconds
-// after it has failed.
-func (n *Node) forgetFailedDials(id peer.ID) {
-	if s, ok := n.host.Network().(*swarm.Swarm); ok {
-		s.Backoff().Clear(id)
+// after it has failed, those of the relays in between too. A channel that is being resumed makes such attempts in the background.
+func (n *Node) forgetFailedDials(info peer.AddrInfo) {
+	s, ok := n.host.Network().(*swarm.Swarm)
+	if !ok {
+		return
+	}
+	s.Backoff().Clear(info.ID)
+	for _, addr := range info.Addrs {
+		if !isRelayed(addr) {
+			continue
+		}
+		if text, err := addr.ValueForProtocol(ma.P_P2P); err == nil {
+			if relay, err := peer.Decode(text); err == nil {
+				s.Backoff().Clear(relay)
+			}
+		}
 	}
 }
 

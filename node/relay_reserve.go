@@ -131,7 +131,7 @@ func (r *relays) approach(ctx context.Context, info peer.AddrInfo) error {
 	if h.Network().Connectedness(info.ID) == network.Connected {
 		return nil
 	}
-	r.node.forgetFailedDials(info.ID)
+	r.node.forgetFailedDials(info)
 	preferred := slices.DeleteFunc(slices.Clone(info.Addrs), func(a ma.Multiaddr) bool { return !passesFirewalls(a) })
 	if len(preferred) > 0 && len(preferred) < len(info.Addrs) {
 		first, cancel := context.WithTimeout(ctx, preferredRelayTimeout)
