@@ -51,6 +51,7 @@ type instance struct {
 	node       *node.Node
 	slot       *slot
 	operations operations
+	channels   channelHandles
 }
 
 //export go_InitializeLibrary

@@ -148,6 +148,30 @@ int peerbus_send(int instance, const char *channel, const void *data, size_t siz
     DATA(go_peerbus_send(instance, TEXT(channel), (void *)data, size, timeout_ms, problem));
 }
 
+int peerbus_channel_open(int instance, const char *channel, int events)
+{
+    DATA(go_peerbus_channel_open(instance, TEXT(channel), events, problem));
+}
+
+int peerbus_channel_send(int instance, int handle, const void *data, size_t size, int timeout_ms, uint64_t *id)
+{
+    DATA(go_peerbus_channel_send(instance, handle, (void *)data, size, timeout_ms, id, problem));
+}
+
+int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *slices, int count, int timeout_ms,
+                               uint64_t *first_id)
+{
+    DATA(go_peerbus_channel_send_batch(instance, handle, (peerbus_slice *)slices, count, timeout_ms, first_id, problem));
+}
+
+int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int timeout_ms)
+{
+    DATA(go_peerbus_channel_wait(instance, handle, id, state, timeout_ms, problem));
+}
+
+int peerbus_channel_close(int instance, int handle) { DATA(go_peerbus_channel_close(instance, handle, problem)); }
+char *GetChannelInfo(int instance, const char *channel) { CONTROL(go_GetChannelInfo(instance, TEXT(channel))); }
+
 int peerbus_flush(int instance, const char *channel, int timeout_ms)
 {
     DATA(go_peerbus_flush(instance, TEXT(channel), timeout_ms, problem));

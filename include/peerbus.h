@@ -117,6 +117,19 @@ typedef enum peerbus_content {
     PEERBUS_CONTENT_RAW = 9            /* bytes */
 } peerbus_content;
 
+/* How far a message is on its way (peerbus_channel_wait; the sum of 1 << state: peerbus_channel_open). */
+typedef enum peerbus_delivery {
+    PEERBUS_SENT = 1,     /* a transport took all of its bytes */
+    PEERBUS_ACCEPTED = 2, /* the peer's receive queue took it */
+    PEERBUS_TAKEN = 3     /* the peer's program took it out of that queue */
+} peerbus_delivery;
+
+/* One payload of peerbus_channel_send_batch, in the host's memory. */
+typedef struct peerbus_slice {
+    const void *data;
+    size_t size; /* bytes */
+} peerbus_slice;
+
 /* Which wake descriptor (peerbus_wake_descriptor). */
 typedef enum peerbus_wake {
     PEERBUS_WAKE_MESSAGES = 1,
@@ -398,7 +411,7 @@ char *GetRendezvousPeers(int instance);
  *   rendezvous_updated channel, peer, update_count, peers     a snapshot was accepted; peers is their number
  *   messages_lost      reason, direction ("in"|"out"), count, channel, peer    merged to one per second, reason and peer
  *   delivery           channel, state, first, last; lost: reason, in_doubt     messages with these ids on an acknowledged
- *                      channel: "lost", in_doubt when they may have arrived
+ *                      channel: "lost" always, in_doubt when they may have arrived; other states if peerbus_channel_open asked
  *   receiver_restarted peer, channel, untaken, first, last    the receiving process is a new one; untaken messages were accepted
  *                                                             by the one before, which never said that it took them
  *   sender_restarted   peer, channel                          a peer began a channel anew without finishing it: what only its
@@ -434,6 +447,41 @@ char *CancelOperation(int instance, long long operation);
  * messages_lost event. WOULD_BLOCK: not taken, see the "writable" event. Errors of the arguments and NOT_CONNECTED come at once.
  * size 0 is INVALID_ARGUMENT on a chat channel. */
 int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
+
+/* Opens a handle of a direct channel of this node (its own id is the owner): sending through it parses no text per message and
+ * answers message ids, which count from 1 and go on as long as any handle of the channel is open. Nothing is sent yet, and the
+ * peer need not be connected. Several handles of one channel share ids and events.
+ * events: the sum of 1 << state for the states of peerbus_delivery that shall be "delivery" events, 0 for none; "lost" always is.
+ * Such an event names a run of ids. Of a full event queue (limits.events) they are dropped like others: events_lost tells, and
+ * peerbus_channel_wait still knows.
+ * Returns the handle (> 0), valid until it or the node is closed. INVALID_ARGUMENT, LIMIT. */
+int peerbus_channel_open(int instance, const char *channel, int events);
+
+/* peerbus_send through a handle; *id, unless id is NULL, becomes the message's id. */
+int peerbus_channel_send(int instance, int handle, const void *data, size_t size, int timeout_ms, uint64_t *id);
+
+/* Sends count (1 .. PEERBUS_MAX_BATCH) payloads, in order. Waits up to timeout_ms for room for the first one; of the others it
+ * takes those that find room at once. Returns how many were taken, at least 1: they have the ids *first_id, *first_id + 1, ...
+ * first_id may be NULL. Call again for the rest. Errors as peerbus_send: nothing was taken then. TOO_LARGE and INVALID_ARGUMENT
+ * of any payload take none. */
+int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *slices, int count, int timeout_ms,
+                               uint64_t *first_id);
+
+/* Waits until the message with that id has reached a state of peerbus_delivery, or gone beyond it. 0; TIMEOUT; LOST: it never will,
+ * the text has the reason; UNSUPPORTED: it went by chat, which tells no more than PEERBUS_SENT; NOT_FOUND: too many messages with
+ * different fates came since; INVALID_ARGUMENT: no message has that id; CLOSED. */
+int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int timeout_ms);
+
+/* Closes a handle; the messages that it took are still delivered. Another thread's call on it goes on. */
+int peerbus_channel_close(int instance, int handle);
+
+/* What a direct channel on which this node sends guarantees now, and how far it is:
+ *   {"channel","peer","protocol":"/peerbus/channel/1.0.0" | "/unaiverse/chat/1.0.0" | "" before the first message decided,
+ *    "connected":true,"guarantees":["ordered","once","acknowledged","resumed","restart_detected","backpressure"],
+ *    "last":9,"sent":9,"accepted":8,"taken":5,"waiting":1,"waiting_bytes":4096}
+ * last is the newest message id; every message up to the ids behind it has that state, or is lost. waiting messages are not
+ * acknowledged. On chat the guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */
+char *GetChannelInfo(int instance, const char *channel);
 
 /* Waits until every message that was queued on the channel before this call is in the peer's receive queue; on a chat
  * channel, until the transport has taken it.

@@ -72,6 +72,36 @@ func (c *Channel) Send(ctx context.Context, payload []byte) (uint64, error) {
 	return c.out.send(ctx, payload, nil)
 }
 
+// SendBatch takes the first of some messages like Send, and of the others those that find room at once. It answers the id of the
+// first one and how many it took; their ids follow each other.
+func (c *Channel) SendBatch(ctx context.Context, payloads [][]byte) (first uint64, taken int, err error) {
+	for _, payload := range payloads {
+		if err := c.node.checkPayload(c.name, payload); err != nil {
+			return 0, 0, err
+		}
+	}
+	if first, err = c.out.send(ctx, payloads[0], nil); err != nil {
+		return 0, 0, err
+	}
+	return first, 1 + c.out.sendMore(first+1, payloads[1:]), nil
+}
+
+// sendMore takes messages as long as there is room and the next id is the expected one: others send on the channel too.
+func (o *outbound) sendMore(id uint64, payloads [][]byte) (taken int) {
+	o.state.Lock()
+	defer o.state.Unlock()
+	s := &o.state
+	for ; taken < len(payloads); taken++ {
+		if s.closing != nil || s.sender == nil || s.base+s.sender.Progress().Last+1 != id+uint64(taken) {
+			return taken
+		}
+		if _, err := o.acceptLocked(payloads[taken]); err != nil {
+			return taken
+		}
+	}
+	return taken
+}
+
 // Name is the name of the channel.
 func (c *Channel) Name() string { return c.name.text }
 

@@ -210,7 +210,12 @@ func (o *outbound) reachedLocked(id uint64, state DeliveryState) (bool, error) {
 }
 
 func lossError(id uint64, f fate) error {
-	if f.inDoubt {
+	switch {
+	case f.reason == lossNodeClosed && f.inDoubt:
+		return fmt.Errorf("%w: before message %d was acknowledged; it may have arrived", ErrClosed, id)
+	case f.reason == lossNodeClosed:
+		return fmt.Errorf("%w: before message %d was sent", ErrClosed, id)
+	case f.inDoubt:
 		return fmt.Errorf("%w: message %d, reason %s; it may have arrived", ErrLost, id, f.reason)
 	}
 	return fmt.Errorf("%w: message %d, reason %s; it did not arrive", ErrLost, id, f.reason)

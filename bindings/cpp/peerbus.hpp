@@ -480,6 +480,73 @@ inline std::string topic_channel(std::string_view owner, std::string_view name) 
     return std::string(owner).append("::ps:").append(name);
 }
 
+// Channel is a handle of the sending side of a direct channel: message ids, and how far each message is. It closes the handle when
+// it dies; messages that it took are still delivered. Get it from Node::channel. The node must not be moved, nor its slot used
+// again, while the channel lives.
+class Channel {
+public:
+    Channel(Channel &&other) noexcept
+        : instance_(other.instance_), handle_(std::exchange(other.handle_, 0)), name_(std::move(other.name_)) {}
+    Channel &operator=(Channel &&other) noexcept {
+        if (this != &other) {
+            close();
+            instance_ = other.instance_;
+            handle_ = std::exchange(other.handle_, 0);
+            name_ = std::move(other.name_);
+        }
+        return *this;
+    }
+    ~Channel() { close(); }
+
+    const std::string &name() const noexcept { return name_; }
+    void close() noexcept {
+        if (handle_ > 0) peerbus_channel_close(instance_, std::exchange(handle_, 0));
+    }
+
+    // The id of the message, see peerbus_channel_send.
+    Result<std::uint64_t> try_send(Bytes data, Milliseconds timeout) {
+        std::uint64_t id = 0;
+        const int code = peerbus_channel_send(instance_, handle_, data.data(), data.size(), detail::milliseconds(timeout), &id);
+        if (code < 0) return Failure{static_cast<peerbus_code>(code), peerbus_last_error()};
+        return id;
+    }
+    std::uint64_t send(Bytes data, Milliseconds timeout) { return try_send(data, timeout).value(); }
+
+    struct Sent {
+        std::uint64_t first; // id; the others follow
+        std::size_t count;
+    };
+    // As many of the payloads, from the first on, as find room: see peerbus_channel_send_batch.
+    Result<Sent> try_send_batch(const std::vector<Bytes> &payloads, Milliseconds timeout) {
+        if (payloads.size() > PEERBUS_MAX_BATCH) return Failure{PEERBUS_INVALID_ARGUMENT, "more than PEERBUS_MAX_BATCH payloads"};
+        std::vector<peerbus_slice> slices;
+        slices.reserve(payloads.size());
+        for (const Bytes &payload : payloads) slices.push_back({payload.data(), payload.size()});
+        std::uint64_t first = 0;
+        const int code = peerbus_channel_send_batch(
+            instance_, handle_, slices.data(), static_cast<int>(slices.size()), detail::milliseconds(timeout), &first);
+        if (code < 0) return Failure{static_cast<peerbus_code>(code), peerbus_last_error()};
+        return Sent{first, static_cast<std::size_t>(code)};
+    }
+    Sent send_batch(const std::vector<Bytes> &payloads, Milliseconds timeout) { return try_send_batch(payloads, timeout).value(); }
+
+    // Until the message has that state, see peerbus_channel_wait.
+    Result<void> try_wait(std::uint64_t id, peerbus_delivery state, Milliseconds timeout) {
+        const int code = peerbus_channel_wait(instance_, handle_, id, state, detail::milliseconds(timeout));
+        if (code < 0) return Failure{static_cast<peerbus_code>(code), peerbus_last_error()};
+        return {};
+    }
+    void wait(std::uint64_t id, peerbus_delivery state, Milliseconds timeout) { try_wait(id, state, timeout).value(); }
+
+private:
+    friend class Node;
+    Channel(int instance, int handle, std::string name) : instance_(instance), handle_(handle), name_(std::move(name)) {}
+
+    int instance_;
+    int handle_; // 0: closed or moved from
+    std::string name_;
+};
+
 // ---- Node ----
 
 // Node owns the node in one slot and closes it when it dies. Its functions may be called from several threads at a time,
@@ -574,6 +641,24 @@ public:
         return check(peerbus_send(instance_, text.c_str(), data.data(), data.size(), detail::milliseconds(timeout)));
     }
     void send(std::string_view channel, Bytes data, Milliseconds timeout) { try_send(channel, data, timeout).value(); }
+
+    // A handle of a direct channel; events: the sum of 1 << peerbus_delivery that shall be events.
+    Result<Channel> try_channel(std::string_view channel, int events = 0) {
+        const detail::Text text(channel);
+        if (auto failure = detail::cut(text)) return *failure;
+        const int handle = peerbus_channel_open(instance_, text.c_str(), events);
+        if (handle < 0) return Failure{static_cast<peerbus_code>(handle), peerbus_last_error()};
+        return Channel(instance_, handle, std::string(channel));
+    }
+    Channel channel(std::string_view channel, int events = 0) { return try_channel(channel, events).value(); }
+
+    // JSON of GetChannelInfo.
+    Result<std::string> try_channel_info(std::string_view channel) const {
+        const detail::Text text(channel);
+        if (auto failure = detail::cut(text)) return *failure;
+        return answer(GetChannelInfo(instance_, text.c_str()));
+    }
+    std::string channel_info(std::string_view channel) const { return try_channel_info(channel).value(); }
 
     Result<void> try_flush(std::string_view channel, Milliseconds timeout) {
         const detail::Text text(channel);

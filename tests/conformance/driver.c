@@ -16,6 +16,7 @@ enum { CHILD_SECONDS = 8, JOIN_SECONDS = 20, ASLEEP_SECONDS = 20, ASLEEP_IN_A_RO
 
 char live_id[ID_BYTES], world_id[ID_BYTES], peer_id[ID_BYTES], spare_id[ID_BYTES];
 char live_config[TEXT_BYTES], spare_config[TEXT_BYTES], waiting_config[TEXT_BYTES], peer_addresses[TEXT_BYTES];
+int live_handle, spare_handle;
 char direct[TEXT_BYTES], topic[TEXT_BYTES], spare_direct[TEXT_BYTES], text_of_256[257];
 char *exact_text, *huge_text, *nested_lists, *big;
 int read_only;
@@ -169,6 +170,8 @@ static void prepare_nodes(void) {
     snprintf(direct, sizeof direct, "%s::dm:%s-x", live_id, peer_id);
     snprintf(topic, sizeof topic, "%s::ps:news", live_id);
     if (peerbus_set_policy(PEER, direct, PEERBUS_DROP_OLDEST) != 0) die("peerbus_set_policy failed");
+    live_handle = peerbus_channel_open(LIVE, direct, 0);
+    if (live_handle <= 0 || peerbus_channel_send(LIVE, live_handle, "1", 1, 5000, NULL) != 0) die(peerbus_last_error());
     prepare_pools();
 }
 
@@ -178,6 +181,7 @@ void start_connected_spare(void) {
     start_spare();
     must(ConnectTo(SPARE, peer_addresses), "ConnectTo");
     snprintf(spare_direct, sizeof spare_direct, "%s::dm:%s-x", spare_id, peer_id);
+    spare_handle = peerbus_channel_open(SPARE, spare_direct, 0);
 }
 
 void start_pooled_spare(void) {

@@ -18,6 +18,7 @@ enum { ID_BYTES = 128, TEXT_BYTES = 8192, BIG_BYTES = 1 << 20, THREADS = 16, CAL
 
 extern char live_id[ID_BYTES], world_id[ID_BYTES], peer_id[ID_BYTES], spare_id[ID_BYTES];
 extern char live_config[TEXT_BYTES], spare_config[TEXT_BYTES], waiting_config[TEXT_BYTES], peer_addresses[TEXT_BYTES];
+extern int live_handle, spare_handle; /* of direct and spare_direct; message 1 of direct is sent */
 extern char direct[TEXT_BYTES], topic[TEXT_BYTES], spare_direct[TEXT_BYTES], text_of_256[257];
 extern char *exact_text, *huge_text, *nested_lists; /* PEERBUS_MAX_TEXT bytes, one more, deep JSON */
 extern char *big;                                   /* BIG_BYTES of payload */

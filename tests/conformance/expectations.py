@@ -172,6 +172,21 @@ ARGUMENTS = {
         "unknown_key": ('"{\\"alow\\":[]}"', INVALID),
         "negative_number": ('"{\\"max_bytes\\":-1}"', INVALID),
     },
+    ("int", "events"): values(
+        INVALID, minus_one="-1", queued="1", lost="16", all_bits="INT_MAX", int_min="INT_MIN"
+    ),
+    ("int", "handle"): values(
+        INVALID, zero="0", minus_one="-1", unknown="1000000", int_max="INT_MAX", int_min="INT_MIN"
+    ),
+    ("uint64_t *", "id"): {"null": ("NULL", SUCCESS)},
+    ("uint64_t *", "first_id"): {"null": ("NULL", SUCCESS)},
+    ("uint64_t", "id"): values(INVALID, zero="0", unknown="UINT64_C(1) << 60", largest="UINT64_MAX"),
+    ("int", "state"): number("PEERBUS_SENT", "PEERBUS_TAKEN"),
+    ("const peerbus_slice *", "slices"): {
+        "null": ("NULL", INVALID),
+        "null_data": ("&(peerbus_slice){NULL, 5}", INVALID),
+        "too_large": ("&(peerbus_slice){big, SIZE_MAX}", TOO_LARGE),
+    },
     ("int", "policy"): number("PEERBUS_BLOCK", "PEERBUS_LATEST"),
     ("int", "what"): number("PEERBUS_WAKE_MESSAGES", "PEERBUS_WAKE_EVENTS"),
     ("long long", "operation"): values(
@@ -224,6 +239,7 @@ class Function:
 LIVE = {"instance": "LIVE"}
 TEXT_OR_CONSTANT = {"before_init": SUCCESS, "forked": SUCCESS}
 VOID = {"answers": NOTHING, "before_init": NOTHING, "forked": NOTHING}
+HANDLE = {**LIVE, "handle": "live_handle"}
 DATA = {"channel": "direct", "data": '"hello"', "timeout_ms": "5000"}
 
 PRESET = {"pools": "live_pools"}
@@ -495,6 +511,41 @@ FUNCTIONS = {
             Wait("for_room", until_it_fails(RETRY_INT, "peerbus_send(SPARE, spare_direct, big, BIG_BYTES, 60000)")),
         ),
     ),
+    "peerbus_channel_open": Function({**LIVE, "channel": "direct", "events": "1 << PEERBUS_TAKEN"}),
+    "peerbus_channel_send": Function(
+        {**HANDLE, "data": '"hello"', "size": "5", "timeout_ms": "5000", "id": "&(uint64_t){0}"},
+        abuse={("size", "zero"): labels("Success")},
+        waits=(
+            Wait(
+                "for_room",
+                until_it_fails(RETRY_INT, "peerbus_channel_send(SPARE, spare_handle, big, BIG_BYTES, 60000, NULL)"),
+            ),
+        ),
+    ),
+    "peerbus_channel_send_batch": Function(
+        {**HANDLE, "slices": '&(peerbus_slice){"hello", 5}', "count": "1", "timeout_ms": "5000", "first_id": "&(uint64_t){0}"},
+        waits=(
+            Wait(
+                "for_room",
+                "peerbus_slice one = {big, BIG_BYTES}; int code = 1; "
+                "while (code > 0) code = peerbus_channel_send_batch(SPARE, spare_handle, &one, 1, 60000, NULL); "
+                'emit_data_int("call", code);',
+            ),
+        ),
+    ),
+    "peerbus_channel_wait": Function(
+        {**HANDLE, "id": "1", "state": "PEERBUS_ACCEPTED", "timeout_ms": "5000"},
+        waits=(
+            Wait(
+                "until_it_is_taken",
+                'uint64_t id = 0; peerbus_channel_send(SPARE, spare_handle, "x", 1, 1000, &id); '
+                'emit_data_int("call", peerbus_channel_wait(SPARE, spare_handle, id, PEERBUS_TAKEN, 60000));',
+                ended=labels("CLOSED", "LOST"),  # LOST: the session has just ended without saying that it was taken
+            ),
+        ),
+    ),
+    "peerbus_channel_close": Function({**LIVE, "handle": "peerbus_channel_open(LIVE, direct, 0)"}),
+    "GetChannelInfo": Function({**LIVE, "channel": "direct"}),
     "peerbus_flush": Function(
         {**LIVE, "channel": "direct", "timeout_ms": "5000"},
         waits=(

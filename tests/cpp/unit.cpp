@@ -158,6 +158,24 @@ static void a_message_travels_and_its_batch_outlives_the_node() {
     CHECK(moved.size() == 1);
 }
 
+static void a_channel_handle_gives_ids_and_tells_how_far_messages_are() {
+    Pair pair;
+    Node &sender = pair.alice, &receiver = pair.bob;
+    peerbus::Channel moved = sender.channel(pair.channel);
+    peerbus::Channel channel = std::move(moved);
+    CHECK(channel.send(peerbus::bytes("one"), 5s) == 1);
+    const auto sent = channel.send_batch({peerbus::bytes("two"), peerbus::bytes("three")}, 5s);
+    CHECK(sent.first == 2 && sent.count == 2);
+    channel.wait(3, PEERBUS_ACCEPTED, 20s);
+    std::size_t received = 0;
+    while (received < 3) received += receiver.receive(20s).size();
+    channel.wait(3, PEERBUS_TAKEN, 20s);
+    CHECK(sender.channel_info(channel.name()).find("/peerbus/channel/1.0.0") != std::string::npos);
+    CHECK(channel.try_wait(4, PEERBUS_SENT, 0s).code() == PEERBUS_INVALID_ARGUMENT);
+    channel.close();
+    CHECK(channel.try_send(peerbus::bytes("x"), 0s).code() == PEERBUS_INVALID_ARGUMENT);
+}
+
 static void nothing_waiting_is_an_empty_success() {
     Node node(library(), 0, config("alice"));
     CHECK(node.receive(0ms).empty());
@@ -272,6 +290,7 @@ static const struct {
     TEST(a_moved_node_stays_open_and_the_old_object_is_closed),
     TEST(a_closed_node_answers_closed_also_when_its_slot_has_another_node),
     TEST(a_message_travels_and_its_batch_outlives_the_node),
+    TEST(a_channel_handle_gives_ids_and_tells_how_far_messages_are),
     TEST(nothing_waiting_is_an_empty_success),
     TEST(sending_now_reports_what_the_transport_says),
     TEST(topics_reach_their_subscribers),

@@ -42,6 +42,7 @@ from ._errors import (
 )
 from ._events import Event, EventStream
 from ._publishing import Publication
+from .channel import BlockingChannel, BlockingSentMessage, Channel, SentMessage
 from .node import BlockingNode, Node, Policy
 from .p2p import P2P
 
@@ -67,8 +68,11 @@ def version() -> str:
 __all__ = [
     "NODE_LIMITS",
     "P2P",
+    "BlockingChannel",
     "BlockingNode",
+    "BlockingSentMessage",
     "CancelledError",
+    "Channel",
     "ClosedError",
     "Event",
     "EventStream",
@@ -97,6 +101,7 @@ __all__ = [
     "Policy",
     "Publication",
     "RefusedError",
+    "SentMessage",
     "TimeoutError",
     "TooLargeError",
     "UnreachableError",

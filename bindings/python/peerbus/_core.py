@@ -44,6 +44,7 @@ class Live:
         self.outbox = Outbox()
         self.inbox = Inbox(library, instance)
         self.events = Events(library, instance, self.outbox, str(answer.get("reachability", "unknown")))
+        self.deliveries = self.events.deliveries
         self.clean_up: Callable[[], object] = lambda: None
         self.channels: Dict[str, Tuple[str, bytes]] = {}
         self.closed = False

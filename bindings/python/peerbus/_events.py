@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional
 
 from . import _errors, _library
+from ._channels import Deliveries
 from ._outbox import Outbox
 from ._waiting import Steps, Waiter, deadline_after, passed, run_async, run_blocking
 
@@ -162,6 +163,7 @@ class Events:
         self._library = library
         self._instance = instance
         self._outbox = outbox
+        self.deliveries = Deliveries()
         self._lock = threading.Lock()
         self._operations: Dict[int, _Operation] = {}
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
@@ -257,6 +259,7 @@ class Events:
         for stream in streams:
             stream.close()
         self._outbox.wake_all()
+        self.deliveries.wake_all()
 
     def begin(self, operation: _Operation, start: Callable[..., Optional[int]], *arguments: Any) -> None:
         """Calls a control function that starts an operation."""
@@ -303,8 +306,11 @@ class Events:
                 search.progressed(event)
         if kind == "writable":
             self._outbox.writable(str(event.get("channel")))
+        elif kind == "delivery":
+            self.deliveries.news(str(event.get("channel")))
         elif kind == "events_lost":
             self._outbox.wake_all()  # a "writable" may be among them
+            self.deliveries.wake_all()
         elif kind == "reachability":
             self.reachability = str(event.get("reachability"))
         self._pass_on(event)

@@ -1,0 +1,206 @@
+"""Handles of direct channels: message ids, many messages per call, and how far each message is."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+
+from . import _errors, _library
+from ._buffers import Payload, Pinned
+from ._waiting import Steps, Waiter, deadline_after, passed
+
+if TYPE_CHECKING:
+    from ._core import Core, Live
+
+ACCEPTED, TAKEN = 2, 3  # of the enum peerbus_delivery
+BATCH = 4096  # messages of one call of the library
+
+
+class _Slice(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class Deliveries:
+    """Who waits until messages of a channel get further. A delivery event of the channel makes them look again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: Dict[str, List[Waiter]] = {}
+
+    def join(self, channel: str, waiter: Waiter) -> None:
+        with self._lock:
+            self._waiting.setdefault(channel, []).append(waiter)
+
+    def leave(self, channel: str, waiter: Waiter) -> None:
+        with self._lock:
+            waiters = self._waiting[channel]
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiting[channel]
+
+    def news(self, channel: str) -> None:
+        """Messages of the channel got further."""
+        with self._lock:
+            waiters = list(self._waiting.get(channel, ()))
+        for waiter in waiters:
+            waiter.wake()
+
+    def wake_all(self) -> None:
+        """Events were lost, or the node closed: everybody looks."""
+        with self._lock:
+            waiters = [waiter for line in self._waiting.values() for waiter in line]
+        for waiter in waiters:
+            waiter.wake()
+
+
+class ChannelCore:
+    """A channel handle without a style; Channel and BlockingChannel are faces of it."""
+
+    def __init__(self, core: Core, to: str, name: Optional[str]) -> None:
+        live = core.live
+        self._core = core
+        self.channel = core.direct_channel(to, name) if name is not None else live.channel(to)[0]
+        self._handle = self._open(live, 0)
+        self._watches: Dict[int, int] = {}  # state: the handle that asks for its events
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def _open(self, live: Live, events: int) -> int:
+        name = _library.encode(self.channel, "channel")
+        return live.native.check(live.native.c.peerbus_channel_open(live.instance, name, events))
+
+    @property
+    def _live(self) -> Live:
+        if self._closed:
+            raise _errors.ClosedError(f"the handle of {self.channel} is closed")
+        return self._core.live
+
+    def close(self) -> None:
+        """Gives the handles back. Fine when the node is closed, which does the same."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            handles = [self._handle, *self._watches.values()]
+        with contextlib.suppress(_errors.PeerbusError):
+            live = self._core.live
+            for handle in handles:
+                live.native.c.peerbus_channel_close(live.instance, handle)
+            live.deliveries.news(self.channel)
+
+    def info(self) -> Dict[str, Any]:
+        """What GetChannelInfo answers."""
+        return dict(self._core.ask("GetChannelInfo", _library.encode(self.channel, "channel")))
+
+    # Sending
+
+    def try_send(self, data: Payload) -> int:
+        """The id of the message, or 0 when sending needs waiting."""
+        live = self._live
+        if live.outbox.blocked(self.channel):
+            return 0
+        with Pinned(data) as payload:
+            return self._attempt(live, payload)
+
+    def _attempt(self, live: Live, payload: Pinned) -> int:
+        sent = ctypes.c_uint64()
+        result: int = live.native.c.peerbus_channel_send(
+            live.instance, self._handle, payload.pointer, payload.size, 0, ctypes.byref(sent)
+        )
+        if result == _errors.WOULD_BLOCK:
+            return 0
+        live.native.check(result)
+        return sent.value
+
+    def send(self, waiter: Waiter, data: Payload, timeout: float) -> Steps[int]:
+        live = self._live
+        _library.milliseconds(timeout)
+        sent = 0
+        with Pinned(data) as payload:
+
+            def attempt() -> bool:
+                nonlocal sent
+                sent = self._attempt(self._live, payload)
+                return sent > 0
+
+            yield from live.outbox.send(waiter, self.channel, attempt, deadline_after(timeout))
+        return sent
+
+    def send_many(self, waiter: Waiter, payloads: Sequence[Payload], timeout: float) -> Steps[List[int]]:
+        """Sends in order, each call of the library as many as fit. Raises WouldBlockError with ``sent``: the ids so far."""
+        live = self._live
+        _library.milliseconds(timeout)
+        deadline = deadline_after(timeout)
+        ids: List[int] = []
+        while len(ids) < len(payloads):
+            part = payloads[len(ids) : len(ids) + BATCH]
+            with ExitStack() as stack:
+                pinned = [stack.enter_context(Pinned(data)) for data in part]
+                slices = (_Slice * len(pinned))(*[_Slice(_address(p), p.size) for p in pinned])
+
+                def attempt(slices: Any = slices) -> bool:
+                    before = len(ids)
+                    ids.extend(self._attempt_batch(self._live, slices))
+                    return len(ids) > before
+
+                if live.outbox.blocked(self.channel) or not attempt():
+                    try:
+                        yield from live.outbox.send(waiter, self.channel, attempt, deadline)
+                    except _errors.WouldBlockError as error:
+                        raise _errors.WouldBlockError(f"{error}; {len(ids)} of {len(payloads)} messages were taken") from None
+        return ids
+
+    def _attempt_batch(self, live: Live, slices: Any) -> range:
+        first = ctypes.c_uint64()
+        result: int = live.native.c.peerbus_channel_send_batch(
+            live.instance, self._handle, slices, len(slices), 0, ctypes.byref(first)
+        )
+        if result == _errors.WOULD_BLOCK:
+            return range(0)
+        live.native.check(result)
+        return range(first.value, first.value + result)
+
+    # Delivery
+
+    def wait(self, waiter: Waiter, number: int, state: int, timeout: Optional[float]) -> Steps[None]:
+        """Steps until the message has reached the state. Raises LostError, UnsupportedError, TimeoutError."""
+        if self.reached(number, state):
+            return
+        live = self._live
+        deadline = deadline_after(timeout)
+        live.deliveries.join(self.channel, waiter)
+        try:
+            self._watch(live, state)
+            while True:
+                waiter.clear()
+                if self.reached(number, state):
+                    return
+                if passed(deadline):
+                    raise _errors.TimeoutError(f"message {number} on {self.channel} got no further before the timeout")
+                yield deadline
+        finally:
+            live.deliveries.leave(self.channel, waiter)
+
+    def reached(self, number: int, state: int) -> bool:
+        """Whether the message has reached the state by now."""
+        live = self._live
+        result: int = live.native.c.peerbus_channel_wait(live.instance, self._handle, number, state, 0)
+        if result == _errors.TIMEOUT:
+            return False
+        live.native.check(result)
+        return True
+
+    def _watch(self, live: Live, state: int) -> None:
+        """Asks for the events of a state, from the first wait for it on."""
+        with self._lock:
+            if state not in self._watches and not self._closed:
+                self._watches[state] = self._open(live, 1 << state)
+
+
+def _address(payload: Pinned) -> Optional[int]:
+    if isinstance(payload.pointer, bytes):
+        return ctypes.cast(ctypes.c_char_p(payload.pointer), ctypes.c_void_p).value
+    return payload.pointer

@@ -1,0 +1,116 @@
+"""Channel: the sending side of a direct channel, for asyncio; BlockingChannel: the same for threads."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence
+
+from ._buffers import Payload
+from ._channels import ACCEPTED, TAKEN, ChannelCore
+from ._waiting import run_async, run_blocking
+
+DEFAULT_TIMEOUT_S = 30.0
+
+
+class _ChannelFace:
+    _core: ChannelCore
+
+    def __init__(self, core: ChannelCore) -> None:
+        self._core = core
+
+    @property
+    def name(self) -> str:
+        """The channel, ``"<own>::dm:<peer>-<name>"``."""
+        return self._core.channel
+
+    def info(self) -> Dict[str, Any]:
+        """Which ``protocol`` the channel travels by, its ``guarantees`` and how far it is: see GetChannelInfo of the header.
+
+        Raises NotFoundError before the first message."""
+        return self._core.info()
+
+    def close(self) -> None:
+        """Gives the handle back. Messages that it took are still delivered."""
+        self._core.close()
+
+
+class _Sent:
+    __slots__ = ("_core", "id")
+
+    def __init__(self, core: ChannelCore, number: int) -> None:
+        self._core = core
+        self.id = number
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} on {self._core.channel}>"
+
+
+class SentMessage(_Sent):
+    """A message that a Channel took. ``id`` counts from 1 on its channel."""
+
+    __slots__ = ()
+
+    async def accepted(self, timeout: Optional[float] = None) -> None:
+        """Waits until the peer's receive queue has the message.
+
+        Raises LostError when it never will: the text has the reason, and whether the message may have arrived;
+        UnsupportedError on a chat channel, which confirms nothing; TimeoutError."""
+        await run_async(lambda waiter: self._core.wait(waiter, self.id, ACCEPTED, timeout))
+
+    async def taken(self, timeout: Optional[float] = None) -> None:
+        """Waits until the peer's program has taken the message out of the library. Raises as ``accepted``."""
+        await run_async(lambda waiter: self._core.wait(waiter, self.id, TAKEN, timeout))
+
+
+class Channel(_ChannelFace):
+    """The sending side of a direct channel. Get it by ``node.channel(peer_id)``.
+
+    ::
+
+        channel = node.channel(peer_id, "orders")
+        message = await channel.send(b"one")
+        await message.accepted()
+    """
+
+    async def send(self, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> SentMessage:
+        """Node.send through the handle. The answer has the message's id and waits for its delivery."""
+        number = self._core.try_send(data)
+        if not number:
+            number = await run_async(lambda waiter: self._core.send(waiter, data, timeout))
+        return SentMessage(self._core, number)
+
+    async def send_many(self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S) -> List[SentMessage]:
+        """Sends many messages, in order, with few calls of the library.
+
+        Raises WouldBlockError at the timeout; its text says how many were taken."""
+        numbers = await run_async(lambda waiter: self._core.send_many(waiter, payloads, timeout))
+        return [SentMessage(self._core, number) for number in numbers]
+
+
+class BlockingSentMessage(_Sent):
+    """A SentMessage whose waits block the thread."""
+
+    __slots__ = ()
+
+    def accepted(self, timeout: Optional[float] = None) -> None:
+        """See SentMessage.accepted."""
+        run_blocking(lambda waiter: self._core.wait(waiter, self.id, ACCEPTED, timeout))
+
+    def taken(self, timeout: Optional[float] = None) -> None:
+        """See SentMessage.taken."""
+        run_blocking(lambda waiter: self._core.wait(waiter, self.id, TAKEN, timeout))
+
+
+class BlockingChannel(_ChannelFace):
+    """A Channel whose methods block the calling thread."""
+
+    def send(self, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> BlockingSentMessage:
+        """See Channel.send."""
+        number = self._core.try_send(data)
+        if not number:
+            number = run_blocking(lambda waiter: self._core.send(waiter, data, timeout))
+        return BlockingSentMessage(self._core, number)
+
+    def send_many(self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S) -> List[BlockingSentMessage]:
+        """See Channel.send_many."""
+        numbers = run_blocking(lambda waiter: self._core.send_many(waiter, payloads, timeout))
+        return [BlockingSentMessage(self._core, number) for number in numbers]
