@@ -2,9 +2,10 @@
 
 import asyncio
 
-import peerbus
 import pytest
 from support import LOCAL
+
+import peerbus
 
 SMALL = {"limits": {"channel_messages": 4}}
 
