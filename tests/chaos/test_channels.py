@@ -1,0 +1,127 @@
+"""Acknowledged channels between two processes with a proxy between them that does its worst: nothing is lost, doubled or out of
+order, and memory stays inside its bounds. PEERBUS_CHAOS_MESSAGES sets the size of the run; `make chaos` is the long one."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from proxies import TCPProxy, UDPProxy
+
+import peerbus
+
+MESSAGES = int(os.environ.get("PEERBUS_CHAOS_MESSAGES", "24000"))
+CHANNELS = 16
+PATIENCE_S = 120.0
+HARM_EVERY_S = 0.25
+MIB = 1 << 20
+LIMITS = {"channel_messages": 1000, "channel_bytes": 4 * MIB, "peer_queue_bytes": 16 * MIB, "queue_bytes": 32 * MIB,
+          "message_bytes": MIB, "send_bytes": 8 * MIB, "channel_send_bytes": 2 * MIB}
+COMMON = {"nat": {"port_mapping": False, "hole_punching": False, "autonat": False}, "dht": {"enabled": False},
+          "webrtc": {"enabled": False}, "limits": LIMITS}
+HERE = Path(__file__).resolve().parent
+
+
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Receiver:
+    def __init__(self, listen):
+        arguments = {"node": {**COMMON, "listen_addrs": [listen]}, "messages": MESSAGES, "patience": PATIENCE_S}
+        package = HERE.parents[1] / "bindings" / "python"
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(HERE / "receiver.py"), json.dumps(arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(package)},
+        )
+        self.peer_id = self.read()["id"]
+
+    def read(self):
+        line = self.process.stdout.readline()
+        assert line, f"the receiver ended with {self.process.wait(10)}"
+        return json.loads(line)
+
+    def end(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.communicate("\n", timeout=30)
+
+
+def harm(proxy, receiver, stop):
+    """One blow after the other until told to stop."""
+    blows = [proxy.kill, proxy.kill, lambda: proxy.stall(0.3), lambda: proxy.slow(0.3), lambda: stop_process(receiver)]
+    while not stop.wait(HARM_EVERY_S):
+        random.choice(blows)()
+
+
+def stop_process(receiver):
+    """The receiving process is stopped for a moment."""
+    receiver.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    receiver.process.send_signal(signal.SIGCONT)
+
+
+def send(channel, count, seed, failures):
+    """Numbered messages, small ones and large ones, batches and single ones."""
+    try:
+        order = random.Random(seed)
+        number = 0
+        while number < count:
+            batch = []
+            for _ in range(min(order.choice([1, 1, 50]), count - number)):
+                size = order.randrange(100_000) if order.random() < 0.02 else order.randrange(200)
+                batch.append(number.to_bytes(8, "big") + bytes(size))
+                number += 1
+            sent = [channel.send(batch[0], PATIENCE_S)] if len(batch) == 1 else channel.send_many(batch, PATIENCE_S)
+            assert sent[-1].id == number, (sent[-1].id, number)
+        sent[-1].taken(PATIENCE_S)
+    except Exception as error:
+        failures.append(error)
+
+
+@pytest.mark.parametrize(
+    "listen, kind, make",
+    [("/ip4/127.0.0.1/tcp/{}", socket.SOCK_STREAM, TCPProxy), ("/ip4/127.0.0.1/udp/{}/quic-v1", socket.SOCK_DGRAM, UDPProxy)],
+    ids=["tcp", "quic"],
+)
+def test_channels_lose_nothing_whatever_happens_to_the_connection(listen, kind, make):
+    port = free_port(kind)
+    receiver = Receiver(listen.format(port))
+    proxy = make(port)
+    stop, failures = threading.Event(), []
+    try:
+        with peerbus.Node(**COMMON, listen_addrs=[listen.format(0)]) as node:
+            node.connect(proxy.address(receiver.peer_id))
+            senders = [
+                threading.Thread(target=send, args=(node.channel(receiver.peer_id, str(i)), MESSAGES // CHANNELS, i, failures))
+                for i in range(CHANNELS)
+            ]
+            worst = threading.Thread(target=harm, args=(proxy, receiver, stop))
+            for thread in [*senders, worst]:
+                thread.start()
+            held = 0
+            while any(thread.is_alive() for thread in senders):
+                held = max(held, node.statistics()["send_waiting"]["bytes"])
+                time.sleep(0.05)
+            stop.set()
+            worst.join()
+            assert not failures, failures
+            report = receiver.read()
+            lost = node.statistics()["lost"]
+    finally:
+        stop.set()
+        receiver.end()
+        proxy.close()
+    assert report["wrong"] == [] and report["gaps"] == 0 and report["extra"] == 0 and report["channels"] == CHANNELS
+    assert not any(lost.values()) and not any(report["lost"].values()), (lost, report["lost"])
+    assert held <= LIMITS["send_bytes"] + CHANNELS * 128 * 1024, "the sender's buffers grew above their bound"
+    assert report["waiting_bytes"] <= LIMITS["peer_queue_bytes"]
+    assert proxy.harms > 0
