@@ -9,7 +9,7 @@ GO_FOLDERS  := export node pool queue tests
 PYTEST      := $(RUN) -m pytest -q -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-world demo-c test race asan nat bench lint generate tidy clean help
+.PHONY: build chaos fuzz demo demo-world demo-c test race asan nat bench lint generate tidy clean help
 
 build: dist/libpeerbus.so ## build dist/libpeerbus.so, dist/libpeerbus.a and dist/peerbus.h
 
@@ -55,6 +55,16 @@ asan: build $(VENV)/ready ## the C programs and the conformance matrix under Add
 
 nat: build $(VENV)/ready ## nodes behind NATs of every kind, in network namespaces; needs root, iproute2 and nftables
 	$(PYTEST) -rs tests/nat
+
+chaos: build $(VENV)/ready ## a million messages through a proxy that does its worst, over TCP and QUIC
+	PEERBUS_CHAOS_MESSAGES=1000000 $(PYTEST) tests/chaos
+
+FUZZ_TIME ?= 30s
+fuzz: ## every fuzz target for FUZZ_TIME (30s) each
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file target; do \
+	    echo "$$target in $$(dirname "$$file")"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+	done
 
 bench: build $(VENV)/bench/installed.txt ## measure against other libraries and raw limits; BENCH="--help" for a part of it
 	$(VENV)/bin/python tests/bench/run.py $(or $(BENCH),--peers)

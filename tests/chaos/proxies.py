@@ -1,5 +1,6 @@
 """Proxies between two processes that harm what passes: they kill, reset, stall and slow connections down."""
 
+import contextlib
 import random
 import socket
 import struct
@@ -41,19 +42,15 @@ class TCPProxy:
                 threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
 
     def _forward(self, one, other):
-        try:
+        with contextlib.suppress(OSError):
             while data := one.recv(CHUNK):
                 self._flowing.wait()
                 if self.pause_s:
                     time.sleep(self.pause_s)
                 other.sendall(data)
-        except OSError:
-            pass
         for end in (one, other):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def kill(self):
         """Every connection ends, in an orderly way or by a reset."""
@@ -63,13 +60,11 @@ class TCPProxy:
         by_reset = random.random() < 0.5
         for pair in connections:
             for end in pair:
-                try:
+                with contextlib.suppress(OSError):
                     if by_reset:
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     end.shutdown(socket.SHUT_RDWR)
                     end.close()
-                except OSError:
-                    pass
 
     def stall(self, seconds):
         """Nothing passes for a while, and nobody is told."""
