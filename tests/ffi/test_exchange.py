@@ -134,6 +134,7 @@ def test_pop_messages_takes_the_oldest_of_each_channel_as_json(start, kind):
     sender, receiver = start("cpp"), start(kind)
     sender.connect(receiver)
     sender.send(sender.channel_to(receiver), count=2, size=1000)
+    sender.call("flush", 0, sender.channel_to(receiver), 20000)
     sender.send(sender.channel_to(receiver, "end"))
     receiver.receive_count(1, sender.channel_to(receiver, "end"))
     for seed in range(2):
