@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,9 @@ func (n *Node) acceptChannel(raw network.Stream) {
 	in.cancel(endFor(err))
 	n.inbounds.table.Release(in.stream, in.from, time.Now())
 	<-acknowledging
+	if n.ctx.Err() != nil {
+		in.awaitFarewell()
+	}
 	n.inbounds.leave(in)
 }
 
@@ -152,6 +156,10 @@ func (in *inStream) sayGoodbye(last []byte, end endOfStream) {
 	}
 	if len(last) > 0 && in.SetWriteDeadline(time.Now().Add(goodbyeTimeout)) == nil {
 		if _, err := in.Write(last); err == nil {
+			if end == endClosing {
+				_ = in.CloseWrite() // awaitFarewell closes the rest
+				return
+			}
 			_ = in.Close()
 			return
 		}
@@ -159,6 +167,15 @@ func (in *inStream) sayGoodbye(last []byte, end endOfStream) {
 	if end == endFinished {
 		_ = in.Close()
 		return
+	}
+	_ = in.Reset()
+}
+
+// awaitFarewell waits until the sender has read the last words of a node that closes: the end of the connection would drop what
+// is on its way, and leave messages that were accepted in doubt.
+func (in *inStream) awaitFarewell() {
+	if in.SetReadDeadline(time.Now().Add(goodbyeTimeout)) == nil {
+		_, _ = io.Copy(io.Discard, in.Stream)
 	}
 	_ = in.Reset()
 }
