@@ -443,7 +443,7 @@ def test_a_malformed_roster_is_not_published(listening, content):
     run(play())
 
 
-def test_a_roster_of_somebody_else_is_refused(listening, networks, stack, root):
+def test_a_flood_of_rosters_of_somebody_else_is_refused_and_delays_nobody(listening, networks, stack, root):
     agent, world, topic = listening
     forger = conn_of(stack, networks, root, name="forger")
     enlist(forger, world)
@@ -456,7 +456,10 @@ def test_a_roster_of_somebody_else_is_refused(listening, networks, stack, root):
             await join(forger, agent, NodeConn.P2P_WORLD)
         await publish(world, agent, topic, roster(5, entry(AGENT, 1)))
         async with reported(agent.p2p_world, "messages_lost", reason="rendezvous_refused"):
-            await forger.publish(forger.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, roster(99, entry(OTHER, 1)))
+            for count in range(100, 400):
+                await forger.publish(forger.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, roster(count, entry(OTHER, 1)))
+        await world.send(agent.p2p_world.peer_id, None, Msg.MISC, "through")
+        assert [message.content for message in await take(agent, NodeConn.P2P_WORLD, 1)] == ["through"]
         assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
         assert (agent.world_agents_set, agent.rendezvous_tag) == ({AGENT}, 5)
 

@@ -1,6 +1,7 @@
 """ConnectionPools: construction, membership, routing and queries."""
 
 import contextlib
+from datetime import datetime, timezone
 
 import pytest
 from harness import made_up_peer_id
@@ -355,6 +356,21 @@ def test_connecting_fails_with_none(networks, stack):
         assert await pools.connect(gone, "net", timeout=5) == (None, False)
         assert await pools.reserve(ALICE, "net") is None
         assert await ConnectionPools.disconnect(pools["net"], "nonsense") is False
+
+    run(play())
+
+
+def test_a_reservation_has_an_end_and_makes_a_peer_reachable_through_the_relay(networks, stack):
+    relay = pools_of(stack, networks(enable_relay_service=True, knows_is_public=True))
+    hidden, visitor = pools_of(stack, networks()), pools_of(stack, networks())
+
+    async def play():
+        assert await hidden.reserve(relay["net"].peer_id, "net") is None  # not connected
+        await join(hidden, relay)
+        expires = await hidden.reserve(relay["net"].peer_id, "net")
+        assert datetime.strptime(expires, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc) > datetime.now(timezone.utc)
+        circuits = [address for address in hidden["net"].addresses if "/p2p-circuit" in address]
+        assert await visitor.connect(circuits, "net") == (hidden["net"].peer_id, True)
 
     run(play())
 
