@@ -145,7 +145,7 @@ func TestEveryAdviceIsGivenInItsSituationAndNotAfterTheCure(t *testing.T) {
 		},
 		AdviceHolePunchFailed: {
 			func(t *testing.T) *Node {
-				a, b, _ := relayedPairAt(t, startNode(t, asRelay), punching, hidden)
+				a, b, _ := relayedPairAt(t, startNode(t, asRelay), punching, hidden, givingUpSoon)
 				eventOf(t, b, EventHolePunch, map[string]any{"peer": a.id.String(), "direct": false})
 				return b
 			},

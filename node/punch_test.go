@@ -88,12 +88,14 @@ func TestTheDiallerTriesWhenTheOtherSideCannot(t *testing.T) {
 	}
 }
 
+// givingUpSoon does not wait for a public address that never comes.
+func givingUpSoon(o *Options) {
+	before := o.tune
+	o.tune = func(n *Node) { before(n); n.punches.service.patience = 10 * time.Millisecond }
+}
+
 func TestWhenNothingCanBeTriedTheReasonIsReported(t *testing.T) {
-	soon := func(o *Options) {
-		before := o.tune
-		o.tune = func(n *Node) { before(n); n.punches.service.patience = 10 * time.Millisecond }
-	}
-	relay, a, b := startNode(t, asRelay, broadly), startNode(t, hidden, punching), startNode(t, hidden, punching, soon)
+	relay, a, b := startNode(t, asRelay, broadly), startNode(t, hidden, punching), startNode(t, hidden, punching, givingUpSoon)
 	reserve(t, b, relay)
 	if _, err := a.Connect(within(t), []string{circuitOf(t, b, relay)}); err != nil {
 		t.Fatal(err)
