@@ -43,18 +43,22 @@ type outbound struct {
 
 	state struct {
 		sync.Mutex
-		sender  *session.Sender // nil unless acknowledged
-		stream  *outStream      // its newest one; nil while there is none
-		moveTo  network.Conn    // where the next stream shall run; nil: anywhere
-		link    *link           // not nil: chat
-		base    uint64          // ids of the sessions before, and on chat
-		held    int             // bytes of this sender that peer.held counts
-		counted uint64          // messages of this sender that the traffic counts
-		writer  bool            // the writer goroutine runs
-		ended   chan struct{}   // closed when the writer that was started last has ended
-		closing error           // not nil: takes nothing, for this reason
+		sender   *session.Sender // nil unless acknowledged
+		stream   *outStream      // its newest one; nil while there is none
+		moveTo   network.Conn    // where the next stream shall run; nil: anywhere
+		link     *link           // not nil: chat
+		base     uint64          // ids of the sessions before, and on chat
+		held     int             // bytes of this sender that peer.held counts
+		counted  uint64          // messages of this sender that the traffic counts
+		writer   bool            // the writer goroutine runs
+		writing  bool            // a piece is being written
+		passedBy bool            // the writer waits for the end of that
+		left     *leftPiece      // for the writer to begin with; nil: nothing
+		ended    chan struct{}   // closed when the writer that was started last has ended
+		closing  error           // not nil: takes nothing, for this reason
 
 		lastUse     time.Time
+		lastSend    time.Time          // when a small message was accepted
 		stopOpening context.CancelFunc // ends the attempt to get a stream; nil while there is none
 		failures    int                // in a row, of getting a stream that the peer accepts
 		expiry      *time.Timer        // of the resume window; nil while it does not run
@@ -215,16 +219,16 @@ func (o *outbound) acceptLocked(payload []byte) (uint64, error) {
 		id = r.ID
 		id += s.base
 		o.fillLocked(s.sender, r, payload)
-		o.acceptedLocked()
+		o.acceptedLocked(false)
 		return id, nil
 	}
 	id += s.base
-	o.acceptedLocked()
+	o.acceptedLocked(true)
 	return id, nil
 }
 
 // acceptedLocked sets going what a new message needs.
-func (o *outbound) acceptedLocked() {
+func (o *outbound) acceptedLocked(small bool) {
 	s := &o.state
 	if s.sender == nil {
 		return // the session ended while the message was copied, and told of it
@@ -233,7 +237,9 @@ func (o *outbound) acceptedLocked() {
 	if s.stream == nil && s.expiry == nil {
 		o.tickLocked()
 	}
-	o.startWriterLocked()
+	if !small || !o.sendLoneLocked() {
+		o.startWriterLocked()
+	}
 }
 
 // fillLocked copies a large payload without holding the lock.

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/multiformats/go-multistream"
 
+	"peerbus/node/mux"
 	"peerbus/node/session"
 )
 
@@ -25,12 +26,13 @@ const (
 	stalledAfter = 2 * time.Second
 )
 
-// outStream is one stream of an outbound. The outbound's lock guards accepted and progressed.
+// outStream is one stream of an outbound. The outbound's lock guards accepted, progressed and atOnce.
 type outStream struct {
 	network.Stream
 	generation uint64
 	accepted   bool
 	progressed time.Time // when the receiver last said something
+	atOnce     bool      // the hello is written, and the stream takes writes that do not wait
 }
 
 // begin makes a raw stream the channel's newest one and writes its hello. The slot of the stream is reserved.
@@ -55,6 +57,9 @@ func (o *outbound) begin(raw network.Stream) error {
 		o.streamEnded(stream, err)
 		return err
 	}
+	o.state.Lock()
+	stream.atOnce = raw.Conn().ConnState().StreamMultiplexer == mux.ID
+	o.state.Unlock()
 	o.node.peers.markApplication(o.peer.id)
 	o.poke()
 	return nil

@@ -44,6 +44,12 @@ func (o *outbound) write() {
 func (o *outbound) step() bool {
 	o.state.Lock()
 	s := &o.state
+	if left := s.left; left != nil {
+		s.left, s.writing = nil, true
+		o.state.Unlock()
+		o.writePiece(left.stream, left.sender, left.piece)
+		return true
+	}
 	if s.sender == nil || s.stream == nil && s.sender.Unsettled() == 0 {
 		s.writer = false
 		o.state.Unlock()
@@ -56,7 +62,14 @@ func (o *outbound) step() bool {
 		return true
 	}
 	sender := s.sender
+	if s.writing {
+		s.passedBy = true
+		o.state.Unlock()
+		o.rest() // until the host's thread has written its message
+		return true
+	}
 	piece, more := sender.NextPiece(stream.generation)
+	s.writing = more
 	finished := !more && sender.Err() != nil
 	o.state.Unlock()
 	switch {
@@ -74,7 +87,12 @@ func (o *outbound) step() bool {
 // and the end of the connection or of the channel ends the write.
 func (o *outbound) writePiece(stream *outStream, sender *session.Sender, piece session.Piece) {
 	_, err := stream.Write(piece.Bytes)
+	o.wrote(stream, sender, piece, err)
+}
+
+func (o *outbound) wrote(stream *outStream, sender *session.Sender, piece session.Piece, err error) {
 	o.state.Lock()
+	o.state.writing = false
 	sender.Done(piece, err == nil)
 	if o.state.sender == sender {
 		o.state.lastUse = time.Now()

@@ -101,6 +101,11 @@ func (s *Sender) NextPiece(generation uint64) (Piece, bool) {
 	return Piece{}, false
 }
 
+// Sendable tells whether NextPiece has something.
+func (s *Sender) Sendable() bool {
+	return s.stream.attached && (len(s.stream.control) > 0 || s.stream.ping || s.sendable() != nil)
+}
+
 // sendable answers the chunk at the cursor if some of it may be written now.
 func (s *Sender) sendable() *chunk {
 	st := &s.stream
