@@ -182,10 +182,10 @@ int peerbus_publish(int instance, const char *channel, const void *data, size_t 
     DATA(go_peerbus_publish(instance, TEXT(channel), (void *)data, size, timeout_ms, problem));
 }
 
-int peerbus_publish_batch(int instance, const char *channel, const peerbus_payload *messages, int count,
+int peerbus_publish_batch(int instance, const char *channel, const peerbus_slice *messages, int count,
                           int timeout_ms, peerbus_publication *out)
 {
-    DATA(go_peerbus_publish_batch(instance, TEXT(channel), (peerbus_payload *)messages, count, timeout_ms, out, problem));
+    DATA(go_peerbus_publish_batch(instance, TEXT(channel), (peerbus_slice *)messages, count, timeout_ms, out, problem));
 }
 
 int peerbus_receive(int instance, const char *channel, int max_messages, size_t max_bytes, int timeout_ms,

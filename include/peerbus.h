@@ -124,7 +124,7 @@ typedef enum peerbus_delivery {
     PEERBUS_TAKEN = 3     /* the peer's program took it out of that queue */
 } peerbus_delivery;
 
-/* One payload of peerbus_channel_send_batch, in the host's memory. */
+/* One payload in the host's memory, for functions that take many. */
 typedef struct peerbus_slice {
     const void *data;
     size_t size; /* bytes */
@@ -155,12 +155,6 @@ typedef enum peerbus_message_flag {
     PEERBUS_VERIFIED = 1, /* its token is valid and names the sender's peer id */
     PEERBUS_INSPECTOR = 2 /* the sender is the configured inspector and speaks as such; never without PEERBUS_VERIFIED */
 } peerbus_message_flag;
-
-/* A payload of the host, for functions that take many. */
-typedef struct peerbus_payload {
-    const void *data;
-    size_t size; /* bytes */
-} peerbus_payload;
 
 /* A published message. */
 typedef struct peerbus_publication {
@@ -500,7 +494,7 @@ int peerbus_publish(int instance, const char *channel, const void *data, size_t 
  * entries, tells of each what was published. Returns how many were published, from the first on: fewer than count when the
  * others found no room before the deadline or failed, for the reason in peerbus_last_error; a negative code when none was.
  * A message that is too large, or against the topic's rules of form, refuses the messages from itself on. */
-int peerbus_publish_batch(int instance, const char *channel, const peerbus_payload *messages, int count, int timeout_ms,
+int peerbus_publish_batch(int instance, const char *channel, const peerbus_slice *messages, int count, int timeout_ms,
                           peerbus_publication *out);
 
 /* Takes waiting messages, of one channel or, with channel NULL, of all in turn. Waits up to timeout_ms for the first.

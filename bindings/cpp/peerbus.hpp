@@ -756,7 +756,7 @@ public:
         std::string_view channel, const std::vector<Bytes> &messages, Milliseconds timeout) {
         const detail::Text text(channel);
         if (auto failure = detail::cut(text)) return *failure;
-        std::vector<peerbus_payload> payloads;
+        std::vector<peerbus_slice> payloads;
         for (const auto &message : messages) payloads.push_back({message.data(), message.size()});
         std::vector<peerbus_publication> published(messages.size());
         const int count = peerbus_publish_batch(instance_, text.c_str(), payloads.data(), static_cast<int>(payloads.size()),

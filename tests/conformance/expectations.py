@@ -161,10 +161,10 @@ ARGUMENTS = {
     ("int", "content_field"): values(
         INVALID, minus_one="-1", one="1", ten="10", none_with_data="0", int_max="INT_MAX", int_min="INT_MIN"
     ),
-    ("const peerbus_payload *", "messages"): {
+    ("const peerbus_slice *", "messages"): {
         "null": ("NULL", INVALID),
-        "null_data": ("&(peerbus_payload){NULL, 1}", INVALID),
-        "huge": ("&(peerbus_payload){direct, SIZE_MAX}", TOO_LARGE),
+        "null_data": ("&(peerbus_slice){NULL, 1}", INVALID),
+        "huge": ("&(peerbus_slice){direct, SIZE_MAX}", TOO_LARGE),
     },
     ("peerbus_publication *", "out"): {"null": ("NULL", SUCCESS)},
     ("const char *", "rulesJSON"): {
@@ -562,7 +562,7 @@ FUNCTIONS = {
     ),
     "peerbus_publish_batch": Function(
         {
-            **LIVE, "channel": "topic", "messages": "&(peerbus_payload){topic, 5}", "count": "1", "timeout_ms": "5000",
+            **LIVE, "channel": "topic", "messages": "&(peerbus_slice){topic, 5}", "count": "1", "timeout_ms": "5000",
             "out": "NULL",
         },
     ),

@@ -85,6 +85,12 @@ class Pinned:
             self._buffer = None
 
 
+class Slice(ctypes.Structure):
+    """peerbus_slice"""
+
+    _fields_: ClassVar = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+
 class Message:
     """One received message.
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from . import _errors, _library
-from ._buffers import Payload, Pinned
+from ._buffers import Payload, Pinned, Slice
 from ._waiting import Steps, Waiter, deadline_after, passed
 
 if TYPE_CHECKING:
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 ACCEPTED, TAKEN = 2, 3  # of the enum peerbus_delivery
 BATCH = 4096  # messages of one call of the library
-
-
-class _Slice(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
 
 
 class Deliveries:
@@ -139,7 +135,7 @@ class ChannelCore:
             part = payloads[len(ids) : len(ids) + BATCH]
             with ExitStack() as stack:
                 pinned = [stack.enter_context(Pinned(data)) for data in part]
-                slices = (_Slice * len(pinned))(*[_Slice(_address(p), p.size) for p in pinned])
+                slices = (Slice * len(pinned))(*[Slice(_address(p), p.size) for p in pinned])
 
                 def attempt(slices: Any = slices) -> bool:
                     before = len(ids)

@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, ClassVar, List, Sequence
 
 from . import _errors, _library
-from ._buffers import Payload, Pinned
+from ._buffers import Payload, Pinned, Slice
 from ._waiting import Steps, Waiter
 from ._workers import start_call
 
@@ -31,28 +31,22 @@ class Publication(int):
         return f"Publication(peers={int(self)}, id={self.id})"
 
 
-class _Payload(ctypes.Structure):
-    """peerbus_payload"""
-
-    _fields_: ClassVar = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
-
-
 class _Publication(ctypes.Structure):
     """peerbus_publication"""
 
     _fields_: ClassVar = [("id", ctypes.c_uint64), ("peers", ctypes.c_uint64)]
 
 
-def _payload(pinned: Pinned) -> _Payload:
+def _slice(pinned: Pinned) -> Slice:
     pointer = pinned.pointer
     if isinstance(pointer, bytes):
-        return _Payload(ctypes.cast(ctypes.c_char_p(pointer), ctypes.c_void_p), pinned.size)
-    return _Payload(pointer, pinned.size)
+        return Slice(ctypes.cast(ctypes.c_char_p(pointer), ctypes.c_void_p), pinned.size)
+    return Slice(pointer, pinned.size)
 
 
 def _call(live: Live, name: bytes, payloads: Sequence[Pinned], timeout_ms: int) -> List[Publication]:
     count = len(payloads)
-    given = (_Payload * count)(*map(_payload, payloads))
+    given = (Slice * count)(*map(_slice, payloads))
     answers = (_Publication * count)()
     published = live.native.c.peerbus_publish_batch(live.instance, name, given, count, timeout_ms, answers)
     live.native.check(published)
