@@ -313,8 +313,8 @@ char *StopAdvertising(int instance, const char *name);
 
 /* Opens a WebRTC data channel with a connected peer, negotiated over that connection, which may be a relayed one: the way
  * through NATs that hole punching does not open, with the STUN and TURN servers of the configuration. Messages of direct
- * channels then travel on it (their protocol is "/webrtc/unaiverse-data") and the peer stays listed while it is open. A
- * node starts one by itself when a connection that it dialled through a relay has found no direct way after 20 s.
+ * channels that speak chat then travel on it (their protocol is "/webrtc/unaiverse-data"), acknowledged ones do not yet, and
+ * the peer stays listed while it is open. A node starts one by itself when a connection that it dialled through a relay has found no direct way after 20 s.
  * Blocks up to 60 s (StartOperation takes another timeout). When an attempt runs already, of either side, it joins that one.
  * Answer: {"peer_id","state":"open","offered":true,"since":"RFC 3339","path":{"local":{..},"remote":{..}},"relayed":false,
  * "doubtful":false,"unacknowledged":0}; path, or null, has the chosen candidates: type "host", "srflx", "prflx" or "relay",

@@ -297,7 +297,7 @@ func (r *inReader) offer() ([]queue.Message, error) {
 	r.discard(r.pending[:batch.Duplicates])
 	fresh := r.pending[batch.Duplicates:]
 	for i := range fresh {
-		fresh[i].Source, fresh[i].Sequence = r.origin, batch.First+uint64(i)
+		fresh[i].Source, fresh[i].Sequence, fresh[i].ID = r.origin, batch.First+uint64(i), batch.First+uint64(i)
 	}
 	if len(fresh) > 0 {
 		fresh[0].Gap, r.gap = r.gap, 0

@@ -16,7 +16,6 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"peerbus/node/webrtc"
-	"peerbus/node/webrtctransport"
 )
 
 const (
@@ -98,7 +97,7 @@ func (t *webrtcSessions) protocols() []protocol.ID {
 	if t.engine == nil {
 		return nil
 	}
-	return []protocol.ID{webrtc.SignalProtocol, webrtctransport.SignalProtocol}
+	return []protocol.ID{webrtc.SignalProtocol}
 }
 
 func (t *webrtcSessions) start() error {
@@ -106,7 +105,7 @@ func (t *webrtcSessions) start() error {
 		return nil
 	}
 	t.node.handle(webrtc.SignalProtocol, t.accept)
-	return t.addTransport()
+	return nil
 }
 
 func ipsOf(addrs []ma.Multiaddr) []netip.Addr {

@@ -19,7 +19,6 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"peerbus/node/webrtc"
-	"peerbus/node/webrtctransport"
 )
 
 // openWebRTC opens a session and waits until both sides have it.
@@ -50,7 +49,7 @@ func stateOf(n *Node, id peer.ID) string {
 }
 
 func TestMessagesTravelOnAnOpenWebRTCSession(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	openWebRTC(t, a, b)
 	large := bytes.Repeat([]byte("0123456789"), 300_000)
 	for _, pair := range [][2]*Node{{a, b}, {b, a}} {
@@ -73,7 +72,7 @@ func TestMessagesTravelOnAnOpenWebRTCSession(t *testing.T) {
 }
 
 func TestAWebRTCSessionTellsItsStatesAsEvents(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	openWebRTC(t, a, b)
 	eventOf(t, a, EventWebRTCChanged, map[string]any{"peer": b.id.String(), "state": WebRTCConnecting, "offered": true})
 	open := eventOf(t, a, EventWebRTCChanged, map[string]any{"peer": b.id.String(), "state": WebRTCOpen})
@@ -92,7 +91,7 @@ func TestAWebRTCSessionTellsItsStatesAsEvents(t *testing.T) {
 }
 
 func TestInitiatingIsRefusedWhenThereIsASessionOrNoConnection(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	openWebRTC(t, a, b)
 	if _, err := a.InitiateWebRTC(within(t), b.id); !errors.Is(err, ErrRefused) {
 		t.Errorf("a second one: %v", err)
@@ -119,7 +118,7 @@ func TestInitiatingIsRefusedWhenThereIsASessionOrNoConnection(t *testing.T) {
 
 func TestBothOfferingAtOnceGivesOneSession(t *testing.T) {
 	for range 20 {
-		a, b := startPair(t)
+		a, b := startPair(t, overChat)
 		var group sync.WaitGroup
 		for _, pair := range [][2]*Node{{a, b}, {b, a}} {
 			group.Go(func() {
@@ -143,7 +142,7 @@ func TestBothOfferingAtOnceGivesOneSession(t *testing.T) {
 }
 
 func TestMessagesKeepTheirOrderWhenASessionOpensAndCloses(t *testing.T) {
-	a, b := startPair(t, limits(func(l *Limits) { l.ChannelMessages = 100_000 }))
+	a, b := startPair(t, overChat, limits(func(l *Limits) { l.ChannelMessages = 100_000 }))
 	const count = 3000
 	go func() {
 		for i := range count {
@@ -176,7 +175,7 @@ func TestAFullChannelHoldsTheSenderAndLosesNothing(t *testing.T) {
 	small := limits(func(l *Limits) {
 		l.ChannelMessages, l.SendMessages, l.SendBytes = 4, 1000, 1<<20
 	})
-	a, b := startPair(t, small)
+	a, b := startPair(t, overChat, small)
 	openWebRTC(t, a, b)
 	payload := make([]byte, 100_000)
 	sent := 0
@@ -204,7 +203,7 @@ func TestAFullChannelHoldsTheSenderAndLosesNothing(t *testing.T) {
 }
 
 func TestAnOpenSessionHoldsThePeerAndItsEndLosesIt(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	a.peers.grace, b.peers.grace = time.Millisecond, time.Millisecond
 	openWebRTC(t, a, b)
 	if err := a.host.Network().ClosePeer(b.id); err != nil {
@@ -226,7 +225,7 @@ func TestAnOpenSessionHoldsThePeerAndItsEndLosesIt(t *testing.T) {
 }
 
 func TestDisconnectingEndsTheSession(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	openWebRTC(t, a, b)
 	sendAll(t, a, b, make([]byte, 1000), []byte("last"))
 	if err := a.Disconnect(b.id); err != nil {
@@ -240,7 +239,7 @@ func TestDisconnectingEndsTheSession(t *testing.T) {
 }
 
 func TestClosingTheNodeDeliversWhatWasTaken(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	openWebRTC(t, a, b)
 	const count = 10
 	for range count {
@@ -254,7 +253,7 @@ func TestClosingTheNodeDeliversWhatWasTaken(t *testing.T) {
 }
 
 func TestClosingTheNodeCountsWhatDidNotArrive(t *testing.T) {
-	a, b := startPair(t, limits(func(l *Limits) { l.ChannelMessages = 1 }))
+	a, b := startPair(t, overChat, limits(func(l *Limits) { l.ChannelMessages = 1 }))
 	openWebRTC(t, a, b)
 	const count = 50
 	for range count {
@@ -273,7 +272,7 @@ func TestClosingTheNodeCountsWhatDidNotArrive(t *testing.T) {
 }
 
 func TestAKilledPeerLeavesNoMessageUncounted(t *testing.T) {
-	a, b := startPair(t, limits(func(l *Limits) { l.ChannelMessages = 2 }))
+	a, b := startPair(t, overChat, limits(func(l *Limits) { l.ChannelMessages = 2 }))
 	openWebRTC(t, a, b)
 	const count = 60
 	for range count {
@@ -301,7 +300,7 @@ func TestAKilledPeerLeavesNoMessageUncounted(t *testing.T) {
 }
 
 func TestSpoofedAndMalformedChannelsAreCounted(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	openWebRTC(t, a, b)
 	session := a.webrtc.find(b.id).session
 	for _, channel := range []string{directChannel(b.id, a.id, "x"), topicName(a.id, "t"), "nonsense"} {
@@ -316,7 +315,7 @@ func TestSpoofedAndMalformedChannelsAreCounted(t *testing.T) {
 }
 
 func TestAnEmptyMessageThatAPeerSendsArrives(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	openWebRTC(t, a, b)
 	channel := directChannel(a.id, b.id, "x")
 	if _, err := a.webrtc.find(b.id).session.Write(frameHeader{channel}.appendTo(nil, nil), channel, patience); err != nil {
@@ -362,7 +361,7 @@ func TestMalformedSignallingIsAnsweredWithAnError(t *testing.T) {
 }
 
 func TestAPeerThatSignalsNothingHoldsUpNobodyElse(t *testing.T) {
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	silent := openSignal(t, b)
 	if _, err := silent.Write([]byte{0}); err != nil {
 		t.Fatal(err)
@@ -415,7 +414,7 @@ func startRelayed(t *testing.T, delay time.Duration) (a, b *Node) {
 	relay := startNode(t, func(o *Options) {
 		o.Config.Network.ForcePublic, o.Config.Relay.EnableService = true, true
 	})
-	a, b = startNode(t), startNode(t)
+	a, b = startNode(t, overChat), startNode(t, overChat)
 	a.webrtc.upgradeDelay = delay
 	connect(t, b, relay)
 	closeDirect(t, b)
@@ -442,7 +441,6 @@ func closeDirect(t *testing.T, n *Node) {
 
 func TestTheDiallerOfARelayedConnectionStartsWebRTCByItself(t *testing.T) {
 	a, b := startRelayed(t, 300*time.Millisecond)
-	b.host.RemoveStreamHandler(webrtctransport.SignalProtocol) // as a node of the existing network
 	sendAll(t, a, b, []byte("first"))
 	receive(t, b, 1)
 	eventOf(t, a, EventWebRTCChanged, map[string]any{"state": WebRTCOpen, "offered": true})
@@ -489,7 +487,7 @@ func TestASTUNServerOfTheConfigurationIsAsked(t *testing.T) {
 			close(asked)
 		}
 	}()
-	a, b := startPair(t)
+	a, b := startPair(t, overChat)
 	if err := a.UpdateICE([]byte(`{"stun_servers":["stun:` + server.LocalAddr().String() + `"]}`)); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"peerbus/node/webrtc"
-	"peerbus/node/webrtctransport"
 )
 
 const (
@@ -47,22 +46,12 @@ func (t *webrtcSessions) identified(e event.EvtPeerIdentificationCompleted) {
 }
 
 func speaksWebRTC(protocols []protocol.ID) bool {
-	return slices.Contains(protocols, webrtc.SignalProtocol) || slices.Contains(protocols, webrtctransport.SignalProtocol)
+	return slices.Contains(protocols, webrtc.SignalProtocol)
 }
 
-func (t *webrtcSessions) speaks(id peer.ID, wanted protocol.ID) bool {
-	spoken, err := t.node.host.Peerstore().SupportsProtocols(id, wanted)
-	return err == nil && len(spoken) > 0
-}
-
-// upgrade prefers the transport, whose connection carries everything, to a data channel for direct messages alone.
+// upgrade opens a data channel with a peer that is still only relayed.
 func (t *webrtcSessions) upgrade(id peer.ID) {
 	if !t.onlyRelayed(id) || t.find(id) != nil {
-		return
-	}
-	err := t.dialBrowser(t.node.ctx, id)
-	if err == nil || !t.speaks(id, webrtc.SignalProtocol) {
-		t.node.log.Info("WebRTC connection to a relayed peer", "peer", id, "failure", err)
 		return
 	}
 	if _, err := t.node.InitiateWebRTC(t.node.ctx, id); err != nil {

@@ -46,7 +46,7 @@ class FakeLibrary:
     def batch(self, *payloads, channels=None, gap=0):
         sender, protocol = self.memory(b"peer\0"), self.memory(b"protocol\0")
         rows = [
-            struct.pack("=8Q", self.memory(data), len(data), sender, self.memory(channel + b"\0"), protocol, gap, 0, 0)
+            struct.pack("=10Q", self.memory(data), len(data), sender, self.memory(channel + b"\0"), protocol, gap, 0, 0, 0, 0)
             for data, channel in zip(payloads, channels or [b"channel"] * len(payloads))
         ]
         table = self.memory(b"".join(rows))

@@ -8,7 +8,7 @@ from support import DEADLINE_S, LOCAL, run
 import peerbus
 
 PROTOCOL = "/webrtc/unaiverse-data"
-WEBRTC = {**LOCAL, "webrtc": {"enabled": True}}
+WEBRTC = {**LOCAL, "webrtc": {"enabled": True}, "channel": {"acknowledged": False}}  # what travels on it is chat
 
 
 @pytest.fixture

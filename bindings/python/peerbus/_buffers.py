@@ -195,11 +195,11 @@ def messages(library: _library.Library, batch: int) -> List[Message]:
     table, count = _BATCH.unpack_from(_everything, batch - _BASE)
     table -= _BASE
     if count == 1:
-        data, size, sender, channel, protocol, gap, _, flags = _MESSAGE.unpack_from(_everything, table)
+        data, size, sender, channel, protocol, gap, _, flags, id = _MESSAGE.unpack_from(_everything, table)
         if size <= _SMALL and not flags & _VERIFIED:
             data -= _BASE
             payload = memoryview(_everything[data : data + size].tobytes())
-            message = Message(_text(sender), _text(channel), payload, _text(protocol), gap)
+            message = Message(_text(sender), _text(channel), payload, _text(protocol), gap, id)
             library.free_small(batch)
             return [message]
     owner = _AddressSpace.from_address(_BASE)

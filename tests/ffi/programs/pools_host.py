@@ -23,6 +23,8 @@ class Message(ctypes.Structure):
         ("gap", ctypes.c_uint64),
         ("node_id", ctypes.c_char_p),
         ("flags", ctypes.c_uint64),
+        ("id", ctypes.c_uint64),
+        ("reserved", ctypes.c_uint64),
     ]
 
 
