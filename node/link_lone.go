@@ -14,6 +14,9 @@ func (l *link) sendLoneLocked(box *outbox) bool {
 	quiet := now.Sub(s.lastSend) > loneAfter
 	s.lastSend = now
 	stream := s.current
+	if l.node.webrtc.writable(l.peer) != nil { // messages travel on the session, which the writer knows how to write
+		return false
+	}
 	if !quiet || s.serving || len(s.ready) > 0 || box.queued || len(box.chunks) != 1 || stream == nil || !stream.written || !stream.atOnce {
 		return false
 	}

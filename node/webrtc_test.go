@@ -152,6 +152,9 @@ func TestMessagesKeepTheirOrderWhenASessionOpensAndCloses(t *testing.T) {
 					t.Error(err)
 				}
 			case count / 2:
+				if err := a.Flush(within(t), directChannel(a.id, b.id, "x")); err != nil {
+					t.Error(err)
+				}
 				b.CloseWebRTC(a.id)
 			}
 			if err := a.Send(within(t), directChannel(a.id, b.id, "x"), binary.BigEndian.AppendUint32(nil, uint32(i))); err != nil {

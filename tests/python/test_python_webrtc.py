@@ -13,7 +13,7 @@ WEBRTC = {**LOCAL, "webrtc": {"enabled": True}, "channel": {"acknowledged": Fals
 
 @pytest.fixture
 def webrtc_pair(nodes):
-    alice, bob = nodes(webrtc={"enabled": True}), nodes(webrtc={"enabled": True})
+    alice, bob = nodes(**WEBRTC), nodes(**WEBRTC)
     with bob.events("peer_connected") as events:
         alice.connect(bob.addresses, timeout=DEADLINE_S)
         events.wait_for_blocking("peer_connected", peer=alice.peer_id, timeout=DEADLINE_S)
