@@ -106,7 +106,8 @@ func (o *outbound) connected(c network.Conn) {
 	}
 	old := stream.Conn()
 	stalled := s.sender != nil && s.sender.Unsettled() > 0 && time.Since(stream.progressed) > stalledAfter
-	moves := old != c && (old.IsClosed() || old.Stat().Limited && !c.Stat().Limited || stalled && !c.Stat().Limited)
+	direct := !isRelayed(c.RemoteMultiaddr())
+	moves := old != c && (old.IsClosed() || direct && (isRelayed(old.RemoteMultiaddr()) || stalled))
 	if moves {
 		s.moveTo = c
 	}
