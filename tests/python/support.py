@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def run(coroutine):
 
 def start_python(program, *arguments, **options):
     """Starts a Python program, given as text, that can import peerbus and this module."""
-    command = [sys.executable, "-W", "error", "-c", program, *arguments]
+    command = [sys.executable, "-W", "error", "-X", "faulthandler", "-c", program, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -45,7 +46,7 @@ def finish(process):
     try:
         out, err = process.communicate(timeout=PROGRAM_S)
     except subprocess.TimeoutExpired:
-        process.kill()
+        process.send_signal(signal.SIGABRT)  # faulthandler prints where every thread is
         out, err = process.communicate()
         raise AssertionError(f"the program hangs\n{out}\n{err}") from None
     assert process.returncode == 0, f"exit status {process.returncode}\n{out}\n{err}"

@@ -82,16 +82,15 @@ def _every_address() -> List[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    # Stopping by Ctrl-C or SIGTERM is how a relay ends, so both are heard before it starts.
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    # Ctrl-C or SIGTERM is how a relay ends. Blocked before the first thread starts, they wait for sigwait in every thread.
+    stop = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     with node.BlockingNode(config=configuration(arguments)) as relay, _metrics(arguments.metrics, relay) as served:
         facts: Dict[str, Any] = {"peer_id": relay.peer_id, "addresses": relay.addresses, "metrics": served}
         _command.answer(arguments, facts, _describe(facts))
         with contextlib.suppress(BrokenPipeError):
             print(end="", flush=True)
-        stop.wait()
+        signal.sigwait(stop)
     return _command.DONE
 
 

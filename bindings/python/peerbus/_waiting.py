@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import select
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Callable, Generator, List, Optional, TypeVar, Union
@@ -38,31 +39,73 @@ class _Bell:
     """A pipe that wakes a thread out of poll()."""
 
     def __init__(self) -> None:
-        self.reader, self._writer = os.pipe()
+        self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
-        os.set_blocking(self._writer, False)
+        os.set_blocking(self.writer, False)
         self._rung = False
 
     def ring(self) -> None:
         self._rung = True
         with contextlib.suppress(BlockingIOError):  # full of earlier rings: it is awake already
-            os.write(self._writer, b"\0")
+            os.write(self.writer, b"\0")
 
     def silence(self) -> None:
-        if not self._rung:
-            return
-        self._rung = False
+        if self._rung:
+            self._rung = False
+            self.drain()
+
+    def drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while os.read(self.reader, 512):
                 pass
 
     def close(self) -> None:
         os.close(self.reader)
-        os.close(self._writer)
+        os.close(self.writer)
 
 
 _SPARE_BELLS = 16
 _bells: List[_Bell] = []
+
+
+def _take_bell() -> _Bell:
+    try:
+        return _bells.pop()
+    except IndexError:
+        return _Bell()
+
+
+_signals: Optional[_Bell] = None  # rung by the interpreter; never closed, because a signal may come at any time
+
+
+def _poll(descriptors: List[int], timeout_s: Optional[float]) -> None:
+    """Waits until one is readable, or a signal is to be handled, or the time is over.
+
+    poll() by itself would sleep through a signal that comes between Python's last look and the system call. So in
+    the main thread a signal rings a bell of its own meanwhile, unless the program has a wakeup descriptor already.
+    """
+    global _signals
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    timeout_ms = None if timeout_s is None else timeout_s * 1000
+    if threading.current_thread() is not threading.main_thread():
+        poll.poll(timeout_ms)
+        return
+    if _signals is None:
+        _signals = _Bell()
+    poll.register(_signals.reader, select.POLLIN)
+    ours = True
+    try:
+        before = signal.set_wakeup_fd(_signals.writer, warn_on_full_buffer=False)
+        if before not in (-1, _signals.writer):
+            ours = False
+            signal.set_wakeup_fd(before)
+        if (_signals.reader, select.POLLIN) in poll.poll(timeout_ms):
+            _signals.drain()
+    finally:
+        if ours:
+            signal.set_wakeup_fd(-1)
 
 
 class ThreadWaiter:
@@ -71,9 +114,7 @@ class ThreadWaiter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._woken = False
-        self._gate = threading.Lock()  # held until somebody wakes this waiter while it has no bell
-        self._gate.acquire()
-        self._bell: Optional[_Bell] = None
+        self._bell: Optional[_Bell] = None  # from the first wait on
         self._inbox: Optional[Inbox] = None
 
     @property
@@ -83,33 +124,41 @@ class ThreadWaiter:
 
     def wake(self) -> None:
         with self._lock:
-            if self._woken:
-                return
-            self._woken = True
-            if self._bell is not None:
-                self._bell.ring()
-            else:
-                self._gate.release()
+            if not self._woken:
+                self._woken = True
+                if self._bell is not None:
+                    self._bell.ring()
 
     def clear(self) -> None:
         with self._lock:
             self._woken = False
-            self._gate.acquire(blocking=False)
             if self._bell is not None:
                 self._bell.silence()
 
     def watch(self, inbox: Inbox) -> None:
         """From now on messages that wait in the library end the wait as well."""
-        try:
-            bell = _bells.pop()
-        except IndexError:
-            bell = _Bell()
-        with self._lock:
-            self._bell, self._inbox = bell, inbox
+        self._inbox = inbox
 
     def unwatch(self) -> None:
+        self._inbox = None
+
+    def wait(self, deadline: Optional[float]) -> None:
+        """Returns after a wake, or at the deadline. Signals are handled meanwhile."""
         with self._lock:
-            bell, self._bell, self._inbox = self._bell, None, None
+            if self._woken:
+                return
+            if self._bell is None:
+                self._bell = _take_bell()
+            descriptors = [self._bell.reader]
+        remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if self._inbox is not None:
+            descriptors.append(self._inbox.descriptor)
+        _poll(descriptors, remaining)
+
+    def close(self) -> None:
+        """No wait follows."""
+        with self._lock:
+            bell, self._bell = self._bell, None
         if bell is None:
             return
         if len(_bells) < _SPARE_BELLS:
@@ -117,19 +166,6 @@ class ThreadWaiter:
             _bells.append(bell)
         else:
             bell.close()
-
-    def wait(self, deadline: Optional[float]) -> None:
-        """Returns after a wake, or at the deadline. Signals are handled meanwhile."""
-        if self._woken:
-            return
-        remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if self._bell is None or self._inbox is None:
-            self._gate.acquire(timeout=-1 if remaining is None else remaining)
-        else:
-            poll = select.poll()
-            poll.register(self._bell.reader, select.POLLIN)
-            poll.register(self._inbox.descriptor, select.POLLIN)
-            poll.poll(None if remaining is None else remaining * 1000)
 
 
 class TaskWaiter:
@@ -199,6 +235,7 @@ def run_blocking(steps: Callable[[Waiter], Steps[T]]) -> T:
         return result
     finally:
         generator.close()
+        waiter.close()
 
 
 async def run_async(steps: Callable[[Waiter], Steps[T]]) -> T:
@@ -269,8 +306,10 @@ class LoopWatch:
 
 
 def _after_fork() -> None:
+    global _signals
     while _bells:
         _bells.pop().close()
+    _signals = None  # the parent reads that pipe
 
 
 if hasattr(os, "register_at_fork"):
