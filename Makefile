@@ -42,7 +42,7 @@ demo-c: build ## the text part of the demo, from a C program
 	$(CC) -std=c99 -Wall -Wextra -Werror -Idist tests/c/demo_text.c -Ldist -lpeerbus -Wl,-rpath,'$$ORIGIN' -o dist/demo_text
 	@directory=$$(mktemp -d) && dist/demo_text "$$directory"; status=$$?; rm -rf "$$directory"; exit $$status
 
-test: build $(VENV)/ready $(VENV)/bench/installed.txt ## run every test: Go with the race detector, then C, C++ and Python against the built library
+test: build $(VENV)/ready $(VENV)/bench/installed.txt tests/js/node_modules/ready ## run every test: Go with the race detector, then C, C++ and Python against the built library
 	go test -race -timeout 20m ./...
 	cd tests/autotls && go test -race -timeout 10m ./...
 	$(PYTEST) tests
