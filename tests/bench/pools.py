@@ -27,7 +27,7 @@ def measure(mode: str, options: argparse.Namespace) -> Dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
 
         def start(role: str, *more: str) -> subprocess.Popen[str]:
-            command = [sys.executable, str(PROGRAM), str(options.library), f"{directory}/{role}", role, mode]
+            command = [sys.executable, str(PROGRAM), str(options.built), f"{directory}/{role}", role, mode]
             return subprocess.Popen([*command, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
         receiver, sender = start("receive", str(options.messages)), start("send", str(options.messages), str(options.size))
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--size", type=int, default=256, help="bytes of content")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--library", type=Path, default=ROOT / "dist" / "libpeerbus.so")
+    parser.add_argument("--library", dest="built", type=Path, default=ROOT / "dist" / "libpeerbus.so")
     options = parser.parse_args()
     runs: List[Dict[str, Dict[str, float]]] = []
     for number in range(options.repetitions):

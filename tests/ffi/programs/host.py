@@ -5,33 +5,10 @@ import select
 import sys
 import threading
 import zlib
-from typing import ClassVar
+
+from structures import Batch
 
 TEXT_FUNCTIONS = {"CreateNode", "GetNodeAddresses", "ConnectTo", "DisconnectFrom", "SubscribeToTopic", "UnsubscribeFromTopic"}
-
-
-class Message(ctypes.Structure):
-    _fields_: ClassVar = [
-        ("data", ctypes.c_void_p),
-        ("size", ctypes.c_uint64),
-        ("sender", ctypes.c_char_p),
-        ("channel", ctypes.c_char_p),
-        ("protocol", ctypes.c_char_p),
-        ("gap", ctypes.c_uint64),
-        ("node_id", ctypes.c_char_p),
-        ("flags", ctypes.c_uint64),
-        ("id", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64),
-    ]
-
-
-class Batch(ctypes.Structure):
-    _fields_: ClassVar = [
-        ("messages", ctypes.POINTER(Message)),
-        ("count", ctypes.c_uint64),
-        ("block", ctypes.c_void_p),
-        ("block_size", ctypes.c_uint64),
-    ]
 
 
 library = ctypes.CDLL(sys.argv[1])

@@ -5,31 +5,13 @@ import itertools
 import json
 import sys
 import time
-from typing import ClassVar
+
+from structures import Batch
 
 PATIENCE_S = 20  # how long a scenario waits for what must happen; it never makes one pass
 JSON_CONTENT, RAW_CONTENT = 7, 9
 VERIFIED, INSPECTOR = 1, 2
 WORLD = "p2p_world"
-
-
-class Message(ctypes.Structure):
-    _fields_: ClassVar = [
-        ("data", ctypes.c_void_p),
-        ("size", ctypes.c_uint64),
-        ("sender", ctypes.c_char_p),
-        ("channel", ctypes.c_char_p),
-        ("protocol", ctypes.c_char_p),
-        ("gap", ctypes.c_uint64),
-        ("node_id", ctypes.c_char_p),
-        ("flags", ctypes.c_uint64),
-        ("id", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64),
-    ]
-
-
-class Batch(ctypes.Structure):
-    _fields_: ClassVar = [("messages", ctypes.POINTER(Message)), ("count", ctypes.c_uint64)]
 
 
 class Failure(Exception):
