@@ -10,6 +10,7 @@ type connection struct {
 	routed   bool
 	assigned *poolState
 	refused  string // the reason of the last refusal
+	leaving  bool   // its world was left
 }
 
 func (i PeerInfo) clone() PeerInfo {
@@ -80,10 +81,17 @@ func (s *Set) disconnectedLocked(n *networkState, id string) {
 	m.live, m.misplaced = false, ""
 	m.pool.flagged[id] = m
 	s.emitLocked(Event{Kind: EventPeerLost, Network: n.name, Pool: m.pool.name, Peer: id})
+	if s.state.lost != nil {
+		s.state.lost(m)
+	}
 }
 
 // settleLocked decides about one live connection: its pool, its refusal, or, unless final, to wait for the host.
 func (s *Set) settleLocked(n *networkState, c *connection, final bool) {
+	if c.leaving {
+		s.work.disconnect(n, c.info.ID)
+		return
+	}
 	m := s.state.members[c.info.ID]
 	if m != nil && m.pool.network == n {
 		s.settleMemberLocked(n, c, m)

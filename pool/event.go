@@ -14,6 +14,7 @@ const (
 	EventRouteRequested    EventKind = "pool_route_requested"
 	EventRoleChanged       EventKind = "role_changed"
 	EventWorldListChanged  EventKind = "world_list_changed" // List names it, Peers is its length
+	EventWorldLeft         EventKind = "world_left"         // Peers lost their places
 	EventRendezvousApplied EventKind = "rendezvous_applied"
 	EventRendezvousRefused EventKind = "rendezvous_refused"
 	EventDisconnectFailed  EventKind = "pool_disconnect_failed"
@@ -61,6 +62,8 @@ func (e Event) Fields() map[string]any {
 		fields["role"], fields["previous_role"] = e.Role, e.Previous
 	case EventWorldListChanged:
 		fields["list"], fields["peers"] = e.List, e.Peers
+	case EventWorldLeft:
+		fields["reason"], fields["peers"] = e.Reason, e.Peers
 	case EventRendezvousApplied:
 		fields["update_count"], fields["peers"], fields["skipped"] = e.UpdateCount, e.Peers, e.Skipped
 	case EventRendezvousRefused:

@@ -27,6 +27,7 @@ type fakeNetwork struct {
 		disconnected []string
 		sent         []fakeMessage
 		subscribed   []string
+		unsubscribed []string
 		roster       *Snapshot
 		broken       bool          // every call fails
 		hold         chan struct{} // Disconnect waits for it, if not nil
@@ -159,7 +160,15 @@ func (n *fakeNetwork) Subscribe(channel string) error {
 	return nil
 }
 
-func (n *fakeNetwork) Unsubscribe(string) error { return n.failure() }
+func (n *fakeNetwork) Unsubscribe(channel string) error {
+	n.state.Lock()
+	defer n.state.Unlock()
+	if n.state.broken {
+		return errBroken
+	}
+	n.state.unsubscribed = append(n.state.unsubscribed, channel)
+	return nil
+}
 
 func (n *fakeNetwork) Rendezvous() (Snapshot, bool) {
 	n.state.Lock()

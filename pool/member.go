@@ -128,13 +128,14 @@ func (s *Set) leaveLocked(m *member) {
 // Remove disconnects a pooled peer and forgets its place, info and token; its role stays. It answers false for a peer that is
 // in no pool, which is left alone, and when the network failed to disconnect, which does not keep the peer in its pool.
 func (s *Set) Remove(ctx context.Context, id string) (bool, error) {
-	s.state.RLock()
+	s.state.Lock()
 	m := s.state.members[id]
 	var n *networkState
 	if m != nil {
+		m.removing = true
 		n = m.pool.network
 	}
-	s.state.RUnlock()
+	s.state.Unlock()
 	if m == nil {
 		return false, nil
 	}

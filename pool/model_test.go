@@ -87,6 +87,8 @@ type model struct {
 	agents   map[string]bool
 	masters  map[string]bool
 	world    string
+	stay     bool                // a lost world node does not end the membership
+	left     map[string][]string // pool, peers: since the last update
 }
 
 func newModel(s *Set) *model {
@@ -174,6 +176,36 @@ func (m *model) drop(network, id string) {
 	delete(m.live[network], id)
 	if p := m.pool[id]; p != "" && networkOfPool(p) == network {
 		m.lost[id] = true
+		if network == NetworkWorld && id == m.world && !m.stay {
+			m.leave()
+		}
+	}
+}
+
+func (m *model) remove(id string) {
+	p := m.pool[id]
+	if p == "" {
+		return
+	}
+	delete(m.live[networkOfPool(p)], id)
+	delete(m.pool, id)
+	delete(m.lost, id)
+}
+
+func (m *model) leave() {
+	m.left = map[string][]string{}
+	for id, p := range m.pool {
+		if networkOfPool(p) == NetworkWorld {
+			m.left[p] = append(m.left[p], id)
+			m.remove(id)
+		}
+	}
+	clear(m.live[NetworkWorld])
+	listed := maps.Clone(m.agents)
+	maps.Copy(listed, m.masters)
+	m.world, m.agents, m.masters = "", map[string]bool{}, map[string]bool{}
+	for _, id := range slices.Sorted(maps.Keys(listed)) { // their places are free for other networks
+		m.settle(NetworkPublic, id)
 	}
 }
 
@@ -208,6 +240,10 @@ func (m *model) update() (removed map[string][]string) {
 			removed[p] = append(removed[p], id)
 		}
 	}
+	for p, ids := range m.left {
+		removed[p] = slices.Compact(slices.Sorted(slices.Values(append(removed[p], ids...))))
+	}
+	m.left = nil
 	return removed
 }
 
@@ -219,8 +255,10 @@ func TestRandomEventsMatchTheModel(t *testing.T) {
 
 func runModel(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
-	c := newNodeConn(t, func(o *NodeConnOptions) { o.MaxConnections, o.Common.KeepRefused = 16, true })
+	stay := seed%3 == 0
+	c := newNodeConn(t, func(o *NodeConnOptions) { o.MaxConnections, o.Common.KeepRefused, o.StayInLostWorld = 16, true, stay })
 	m := newModel(c.Set)
+	m.stay = stay
 	ids := make([]string, 24)
 	for i := range ids {
 		ids[i] = somePeer(i)
@@ -229,7 +267,7 @@ func runModel(t *testing.T, seed uint64) {
 	for step := range 400 {
 		id := ids[random.IntN(len(ids))]
 		network := []string{NetworkPublic, NetworkWorld}[random.IntN(2)]
-		switch random.IntN(8) {
+		switch random.IntN(9) {
 		case 0, 1, 2:
 			direction := []string{Inbound, Outbound}[random.IntN(2)]
 			fakes[network].connect(t, id, direction)
@@ -240,11 +278,7 @@ func runModel(t *testing.T, seed uint64) {
 		case 4:
 			_, err := c.Remove(t.Context(), id)
 			must(t, err)
-			if p := m.pool[id]; p != "" {
-				m.drop(networkOfPool(p), id)
-				delete(m.pool, id)
-				delete(m.lost, id)
-			}
+			m.remove(id)
 		case 5:
 			changeList(t, c, m, random, ids)
 		case 6:
@@ -261,6 +295,13 @@ func runModel(t *testing.T, seed uint64) {
 			for _, p := range AllPools {
 				wantList(t, "step "+strconv.Itoa(step)+", removed of "+p, changes.Removed[p], want[p]...)
 			}
+		case 8:
+			left, err := c.LeaveWorld()
+			must(t, err)
+			if left != m.world {
+				t.Fatalf("left %q, want %q", left, m.world)
+			}
+			m.leave()
 		}
 		c.private.disconnects()
 		compare(t, c, m, step)

@@ -48,6 +48,8 @@ type NodeConnOptions struct {
 	PublicLimit, WorldLimit int
 	IsWorldNode             bool
 	RefuseRelayed           bool // on the world network (POOL-58)
+	// StayInLostWorld: losing the world node does not leave the world.
+	StayInLostWorld bool
 
 	// Common are the other options; Networks, Pools, Rules, CustomRouting and MaxConnections of it are not looked at.
 	Common Options
@@ -93,6 +95,7 @@ func presetRules() []Rule {
 type NodeConn struct {
 	*Set
 	world worldState
+	stay  bool // in a world whose node was lost
 }
 
 // NewNodeConn makes the preset.
@@ -113,8 +116,10 @@ func NewNodeConn(o NodeConnOptions) (*NodeConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := &NodeConn{Set: set, world: worldState{tag: noRosterTag}, stay: o.StayInLostWorld}
 	set.state.Lock()
+	defer set.state.Unlock()
 	set.state.guestSets = []string{allowAgents, allowMasters}
-	set.state.Unlock()
-	return &NodeConn{Set: set, world: worldState{tag: noRosterTag}}, nil
+	set.state.lost = c.lostLocked
+	return c, nil
 }

@@ -110,7 +110,7 @@ func (s *Set) standing(n *networkState, sender string) (*member, standing) {
 	if _, guest := s.state.guests[n.name][sender]; guest || inAny(sender, s.state.guestSets, s.state.allow) {
 		return nil, standingGuest
 	}
-	if c := n.unplaced[sender]; c != nil && c.refused == "" {
+	if c := n.unplaced[sender]; c != nil && c.refused == "" && !c.leaving {
 		return nil, standingPending
 	}
 	return nil, standingNone

@@ -13,7 +13,7 @@ type Refusal struct {
 	Network string `json:"network"`
 	Peer    string `json:"peer"`
 	Reason  string `json:"reason"`
-	Pool    string `json:"pool,omitempty"` // that was full, or, for other_pool, that holds it or where it would belong
+	Pool    string `json:"pool"` // that was full, or, for other_pool, that holds it or where it would belong; "" for none
 }
 
 // refuseLocked counts, reports and disconnects. A peer that its present pool holds keeps its connection when it would only
@@ -147,16 +147,33 @@ func (d *disconnector) work() {
 	}
 }
 
-func (d *disconnector) run(j job) {
-	defer func() {
-		if value := recover(); value != nil {
-			d.failed(j, "panic")
-			if d.panicked != nil {
-				d.panicked("disconnecting a refused peer", value, debug.Stack())
-			}
+// spawn runs something else in the background that Close waits for.
+func (d *disconnector) spawn(what string, f func()) {
+	d.state.Lock()
+	defer d.state.Unlock()
+	if d.state.closed {
+		return
+	}
+	d.state.ended.Go(func() {
+		defer d.recovered(what, func() {})
+		f()
+	})
+}
+
+// recovered is deferred: it tells of a panic.
+func (d *disconnector) recovered(where string, then func()) {
+	if value := recover(); value != nil {
+		then()
+		if d.panicked != nil {
+			d.panicked(where, value, debug.Stack())
 		}
-	}()
-	if !d.set.stillRefused(j) || j.network.network.Spares(j.id) {
+	}
+}
+
+func (d *disconnector) run(j job) {
+	defer d.recovered("disconnecting a refused peer", func() { d.failed(j, "panic") })
+	unwanted, left := d.set.unwanted(j)
+	if !unwanted || (!left && j.network.network.Spares(j.id)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, disconnectTimeout)
@@ -166,12 +183,13 @@ func (d *disconnector) run(j job) {
 	}
 }
 
-// stillRefused: the peer has not gone, and no list or room that changed since gave it a place.
-func (s *Set) stillRefused(j job) bool {
+// unwanted: the peer has not gone, and no list or room that changed since gave it a place. Who is left with its world goes even
+// if the network has a use for it: the world node may be a relay.
+func (s *Set) unwanted(j job) (unwanted, left bool) {
 	s.state.RLock()
 	defer s.state.RUnlock()
 	c := j.network.live[j.id]
-	return c != nil && c.refused != ""
+	return c != nil && (c.refused != "" || c.leaving), c != nil && c.leaving
 }
 
 // failed reports; the next Update refuses the peer, and so disconnects it, again.

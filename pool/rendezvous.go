@@ -9,6 +9,9 @@ import (
 // noRosterTag is the update count before the first roster; those of rosters are not negative.
 const noRosterTag = int64(-1)
 
+// rendezvousTopic is where a world node publishes its lists.
+func rendezvousTopic(world string) string { return world + "::ps:rv" }
+
 // RendezvousTag is the update count of the applied roster, -1 before the first.
 func (c *NodeConn) RendezvousTag() int64 {
 	c.state.RLock()

@@ -99,6 +99,7 @@ type Set struct {
 		guestSets []string                       // allow sets whose peers are heard on every network
 		refused   map[refusalKey]Refusal         // since the last update
 		last      Changes                        // of the last update
+		lost      func(*member)                  // hears of pooled peers that were lost, with the lock held; nil: nobody
 	}
 }
 
@@ -111,6 +112,7 @@ type poolState struct {
 	members map[string]*member
 	flagged map[string]*member  // lost or misplaced
 	added   map[string]struct{} // since the last update
+	left    []string            // who lost its place with the world since the last update
 }
 
 type networkState struct {
@@ -134,6 +136,7 @@ type member struct {
 	info      PeerInfo
 	live      bool
 	misplaced string // why a live peer does not belong here any more
+	removing  bool   // Remove disconnects it
 	verified  atomic.Pointer[verifiedToken]
 }
 

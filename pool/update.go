@@ -12,7 +12,7 @@ import (
 // Changes are what one Update found: peer ids by pool, changed pools only, and the refused peers.
 type Changes struct {
 	Added   map[string][]string `json:"added"`
-	Removed map[string][]string `json:"removed"` // lost or misplaced, and not removed yet
+	Removed map[string][]string `json:"removed"` // lost or misplaced, and not removed yet; once, those of a world that was left
 	Refused []Refusal           `json:"refused"`
 }
 
@@ -52,8 +52,10 @@ func (s *Set) takeChangesLocked() Changes {
 			c.Added[p.name] = sortedKeys(p.added)
 			p.added = map[string]struct{}{}
 		}
-		if len(p.flagged) > 0 {
-			c.Removed[p.name] = sortedKeys(p.flagged)
+		if removed := append(sortedKeys(p.flagged), p.left...); len(removed) > 0 {
+			slices.Sort(removed)
+			c.Removed[p.name] = slices.Compact(removed)
+			p.left = nil
 		}
 		for id, m := range p.flagged {
 			if m.misplaced != "" {

@@ -268,6 +268,12 @@ func (c *NodeConn) RemoveAllWorldAgents(ctx context.Context) (int, error) {
 	err = c.removeAll(ctx, ids)
 	c.state.Lock()
 	defer c.state.Unlock()
+	c.forgetRolesLocked(ids)
+	return len(ids), err
+}
+
+// forgetRolesLocked forgets roles and addresses.
+func (c *NodeConn) forgetRolesLocked(ids []string) {
 	for _, id := range ids {
 		previous := c.state.roles.of(id)
 		c.state.roles.forget(id)
@@ -275,7 +281,6 @@ func (c *NodeConn) RemoveAllWorldAgents(ctx context.Context) (int, error) {
 		c.roleChangedLocked(id, previous)
 		c.emitRoleLocked(id, previous)
 	}
-	return len(ids), err
 }
 
 // Subscribe is Set.Subscribe with the world network as the default.
