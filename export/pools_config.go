@@ -28,6 +28,7 @@ type poolsConfig struct {
 	World         *int   `json:"world"`
 	IsWorldNode   bool   `json:"is_world_node"`
 	RefuseRelayed bool   `json:"refuse_relayed"`
+	StayInLost    bool   `json:"stay_in_lost_world"`
 
 	Networks      []networkConfig `json:"networks"`
 	Pools         []poolConfig    `json:"pools"`
@@ -58,7 +59,7 @@ func parsePoolsConfig(text string) (*poolsConfig, error) {
 		return nil, fmt.Errorf("%w: pool set: %v", node.ErrConfig, err)
 	}
 	own := c.Networks != nil || c.Pools != nil || c.Rules != nil || c.CustomRouting
-	preset := c.Public != nil || c.World != nil || c.IsWorldNode || c.RefuseRelayed
+	preset := c.Public != nil || c.World != nil || c.IsWorldNode || c.RefuseRelayed || c.StayInLost
 	switch {
 	case c.MaxConnections == nil:
 		return nil, fmt.Errorf("%w: pool set: max_connections is missing", node.ErrArgument)
@@ -67,7 +68,7 @@ func parsePoolsConfig(text string) (*poolsConfig, error) {
 	case c.Preset != "" && own:
 		return nil, fmt.Errorf("%w: pool set: the preset has its own networks, pools and rules", node.ErrConfig)
 	case c.Preset == "" && preset:
-		return nil, fmt.Errorf("%w: pool set: public, world, is_world_node and refuse_relayed belong to the preset %q", node.ErrConfig, presetNodeConn)
+		return nil, fmt.Errorf("%w: pool set: public, world, is_world_node, refuse_relayed and stay_in_lost_world belong to the preset %q", node.ErrConfig, presetNodeConn)
 	}
 	return &c, nil
 }
@@ -109,7 +110,7 @@ func (c *poolsConfig) buildPreset(p *poolSet, common pool.Options) error {
 	p.preset, err = pool.NewNodeConn(pool.NodeConnOptions{
 		MaxConnections: *c.MaxConnections, Public: pool.NewNodeNetwork(public.node), World: pool.NewNodeNetwork(world.node),
 		PublicLimit: public.node.Config().Limits.Connections, WorldLimit: world.node.Config().Limits.Connections,
-		IsWorldNode: c.IsWorldNode, RefuseRelayed: c.RefuseRelayed, Common: common,
+		IsWorldNode: c.IsWorldNode, RefuseRelayed: c.RefuseRelayed, StayInLostWorld: c.StayInLost, Common: common,
 	})
 	if err != nil {
 		return err

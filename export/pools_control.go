@@ -251,6 +251,17 @@ func go_PoolsApplyRendezvous(number C.int) *C.char {
 	})
 }
 
+//export go_PoolsLeaveWorld
+func go_PoolsLeaveWorld(number C.int) *C.char {
+	return onPools("PoolsLeaveWorld", number, func(p *poolSet, _ *arguments) (any, error) {
+		preset, err := p.onPreset()
+		if err != nil {
+			return nil, err
+		}
+		return preset.LeaveWorld()
+	})
+}
+
 //export go_PoolsSubscribe
 func go_PoolsSubscribe(number C.int, peer *C.char, peerLength C.size_t, channel *C.char, channelLength C.size_t, network *C.char, networkLength C.size_t) *C.char {
 	return onPools("PoolsSubscribe", number, func(p *poolSet, a *arguments) (any, error) {

@@ -286,6 +286,8 @@ char *PoolsAddToWorldList(int pools, const char *list, const char *entryJSON)
 
 char *PoolsApplyRendezvous(int pools) { CONTROL(go_PoolsApplyRendezvous(pools)); }
 
+char *PoolsLeaveWorld(int pools) { CONTROL(go_PoolsLeaveWorld(pools)); }
+
 char *PoolsQuery(int pools, const char *query, const char *argumentsJSON)
 {
     CONTROL(go_PoolsQuery(pools, TEXT(query), TEXT(argumentsJSON)));

@@ -557,6 +557,8 @@ int peerbus_wake_descriptor(int instance, int what);
  *   pool_disconnect_failed network, peer, reason            a refused peer; the next PoolsUpdate tries again
  *   role_changed           peer, role, previous_role        of pooled peers, and of listed ones that stay listed
  *   world_list_changed     network, list, peers             "world_agents" | "world_masters", and its length now
+ *   world_left             network, peer, reason, peers     peer: its world node; "asked" (PoolsLeaveWorld) or "lost"; peers lost
+ *                                                           their places. The node may join again from here on
  *   rendezvous_applied     network, peer, update_count, peers, skipped     peer: its author
  *   rendezvous_refused     network, peer, update_count, reason             "rendezvous_refused" | "rendezvous_stale"
  * Messages that the set rejects are lost with their reason (messages_lost events, GetStatistics): "decode_error",
@@ -572,7 +574,8 @@ int peerbus_wake_descriptor(int instance, int what);
  *   "token": the own token (default none); "inspector_node_id": whose inspector bit counts (default nobody's)
  *   "keep_refused": refused peers stay connected, strangers excepted (default false: they are disconnected)
  * With "preset":"node_conn" the pools of an agent, or of a world node, over the networks "p2p_public" and "p2p_world":
- *   "public", "world": instances; "is_world_node": default false; "refuse_relayed": on p2p_world, default false
+ *   "public", "world": instances; "is_world_node": default false; "refuse_relayed": on p2p_world, default false;
+ *   "stay_in_lost_world": default false: losing the world node leaves the world, see PoolsLeaveWorld
  * Otherwise
  *   "networks": [{"name","instance","limit":connections, default the node's limits.connections,
  *                 "members_only":default false: peers in no allow set of the network's rules are strangers,
@@ -603,7 +606,8 @@ char *PoolsReserve(int pools, const char *network, const char *peerID, int timeo
 
 /* Places what waits and answers what has changed since the last PoolsUpdate, with peer ids by pool, changed pools only:
  *   {"added":{"pool":[..]},"removed":{"pool":[..]},"refused":[{"network","peer","reason","pool"}],"problems":[texts]}
- * removed are lost or misplaced peers that were not removed yet: each call lists them again. problems tells of networks that
+ * removed are lost or misplaced peers that were not removed yet: each call lists them again; and, once, those of a world that
+ * was left. pool of a refused peer is the full one or the other one, "" for none. problems tells of networks that
  * could not be asked for their connections; their pools stay as they are. */
 char *PoolsUpdate(int pools);
 
@@ -657,6 +661,13 @@ char *PoolsAddToWorldList(int pools, const char *list, const char *entryJSON);
  * counted. Answer: {"applied":bool,"update_count":n} of the applied one, -1 for none. REFUSED: its author may not publish it, or
  * it is older. Preset only (UNSUPPORTED). */
 char *PoolsApplyRendezvous(int pools);
+
+/* Leaves the world: nobody is the world node, both lists are empty, the rendezvous tag is -1, the topic <world>::ps:rv is
+ * unsubscribed, and the peers of the world network have no places, roles and addresses any more. They are disconnected in the
+ * background, the world node too where it is a relay in use. The public network stays as it is. The same happens by itself when the
+ * pooled world node is lost (pool_peer_lost), but not when this program removes it; the event world_left tells. Answer: the peer id
+ * of the world node, "" when none was named. Preset only (UNSUPPORTED). */
+char *PoolsLeaveWorld(int pools);
 
 /* Answers one question; argumentsJSON is an object, "{}" where nothing is asked for.
  *   query                    arguments                    answer

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"slices"
 )
 
@@ -89,6 +90,9 @@ func (c *NodeConn) finish(d departure) error {
 	var err error
 	if c.WorldPeerID() != d.world { // joined again already
 		err = c.byName.networks[NetworkWorld].network.Unsubscribe(rendezvousTopic(d.world))
+	}
+	if errors.Is(err, ErrArgument) { // an id that makes no topic has no subscription either
+		err = nil
 	}
 	c.state.Lock()
 	defer c.state.Unlock()

@@ -156,6 +156,13 @@ public:
     }
     std::string apply_rendezvous() { return try_apply_rendezvous().value(); }
 
+    // Answer: the peer id of the world node that was left, "" when none was named.
+    Result<std::string> try_leave_world() {
+        auto left = ask([&] { return PoolsLeaveWorld(pools_); });
+        return left ? Result<std::string>(detail::Json(left.value()).text()) : std::move(left);
+    }
+    std::string leave_world() { return try_leave_world().value(); }
+
     // The JSON answer, "" for Empty.
     Result<std::string> try_query(std::string_view query, std::string_view arguments = "{}") const {
         return ask([&](auto *q, auto *a) { return PoolsQuery(pools_, q, a); }, query, arguments);

@@ -324,6 +324,7 @@ POOL_FUNCTIONS = {
         **POOLS,
     ),
     "PoolsApplyRendezvous": Function(PRESET, **POOLS),
+    "PoolsLeaveWorld": Function(PRESET, **POOLS),
     "PoolsQuery": Function({**PRESET, "query": '"size"', "argumentsJSON": '"{}"'}, **POOLS),
     **{
         name: Function(

@@ -133,6 +133,7 @@ static void the_preset_keeps_lists_of_a_world() {
     CHECK(conn.query("count_by_role", R"({"role":3})") == "1");
     CHECK(Json(conn.apply_rendezvous()).member("applied") == "false");
     conn.remove_all_world_agents(5s);
+    CHECK(conn.leave_world() == open.id() && conn.leave_world().empty() && conn.query("world_agents") == "[]");
 }
 
 static void a_host_can_route_by_itself() {

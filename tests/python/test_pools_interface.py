@@ -11,7 +11,7 @@ REQUIRED = inspect.Parameter.empty
 COROUTINES = {
     "connect", "disconnect", "reserve", "verify_token", "remove", "conn_routing_fcn", "update", "get_messages", "send",
     "subscribe", "unsubscribe", "publish", "get_cv_hash_from_last_token",
-    "set_world_agents_and_world_masters_lists_from_rendezvous", "remove_all_world_agents",
+    "set_world_agents_and_world_masters_lists_from_rendezvous", "remove_all_world_agents", "leave_world",
 }  # fmt: skip
 
 POOLS = {
@@ -72,6 +72,7 @@ NODE_CONN = {
     "reset_rendezvous_tag": {},
     "get_cv_hash_from_last_token": {"peer_id": REQUIRED},
     "remove_all_world_agents": {},
+    "leave_world": {},
     "get_all_connected_peer_infos": {"pool_names": REQUIRED},
     "is_connected": {"peer_id": REQUIRED, "pool_names": None},
     "size": {"pool_names": None},

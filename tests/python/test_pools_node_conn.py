@@ -1,5 +1,6 @@
 """NodeConn: the world preset, its lists, roles and rendezvous."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -330,6 +331,53 @@ def test_all_world_agents_are_removed_with_their_roles(pair):
     async def play():
         assert await world.remove_all_world_agents() is None
         assert world.size(NodeConn.WORLD) == 0 and world.get_role(own) == 0
+
+    run(play())
+
+
+def test_leaving_the_world_forgets_it_and_disconnects_its_peers(pair):
+    agent, world = pair
+    home = world.p2p_world.peer_id
+    agent.set_world_masters_list([entry(MASTER, 3)])
+
+    async def play():
+        own = agent.p2p_world.peer_id
+        told = reported(agent.p2p_world, "world_left", peer=home, reason="asked", peers=1)
+        async with told, reported(world.p2p_world, "pool_peer_lost", peer=own):
+            assert await agent.leave_world() == home
+        assert agent.get_world_peer_id() is None and agent.rendezvous_tag == -1 and agent.get_first_world_master() is None
+        assert agent.size(NodeConn.WORLD) == 0 and agent.world_agents_and_world_masters_set == set()
+        assert agent.get_role(MASTER) == 0 and agent.get_addrs(MASTER) is None
+        assert await agent.update() == ({}, {NodeConn.OUT_WORLD_NODE: {home}})
+        assert await agent.update() == ({}, {}) and await agent.leave_world() is None
+
+    run(play())
+
+
+def test_losing_the_world_node_leaves_the_world(pair):
+    agent, world = pair
+    home = world.p2p_world.peer_id
+
+    async def play():
+        async with reported(agent.p2p_world, "world_left", peer=home, reason="lost"):
+            await asyncio.get_running_loop().run_in_executor(None, world.close_transports)
+        assert agent.get_world_peer_id() is None and not agent.in_connection_queues(home)
+
+    run(play())
+
+
+def test_who_stays_in_a_lost_world_finds_its_node_flagged(networks, stack, root):
+    world = conn_of(stack, networks, root, name="world", world=True)
+    agent = conn_of(stack, networks, root, name="agent", stay_in_lost_world=True)
+    enlist(agent, world)
+    home = world.p2p_world.peer_id
+
+    async def play():
+        await join(agent, world, NodeConn.P2P_WORLD)
+        async with reported(agent.p2p_world, "pool_peer_lost", peer=home):
+            await agent.disconnect(agent.p2p_world, home)
+        assert await agent.update() == ({NodeConn.OUT_WORLD_NODE: {home}}, {NodeConn.OUT_WORLD_NODE: {home}})
+        assert agent.get_world_peer_id() == home and agent.is_world_node(home)
 
     run(play())
 

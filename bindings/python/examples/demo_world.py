@@ -2,8 +2,8 @@
 
 One world node, two masters and six agents join by SPEC POOL-56, share the list of the world, talk by role and by topic.
 A token expires and is renewed; a master leaves and its agents find the other; a stranger is refused, and so are an
-impostor with a stolen token and an old list. This process issues the tokens, through the library, watches, and checks
-each of these. The exit status is 0 only when everything that was expected happened.
+impostor with a stolen token and an old list; the world node ends, and everybody leaves the world. This process issues the
+tokens, through the library, watches, and checks each of these. The exit status is 0 only when everything that was expected happened.
 
 Run it with ``make demo-world``. The nodes are in demo_world_nodes.py, the table in demo_world_table.py.
 """
@@ -168,7 +168,7 @@ class Demo:
         with tempfile.TemporaryDirectory(prefix="peerbus-world-") as directory:
             try:
                 await asyncio.gather(*(node.start(directory) for node in self.nodes.values()))
-                for act in (self.join, self.keep_out, self.talk, self.replay, self.expire_and_leave):
+                for act in (self.join, self.keep_out, self.talk, self.replay, self.expire_and_leave, self.lose_world):
                     await act()
                     self.table.show()
             finally:
@@ -316,6 +316,20 @@ class Demo:
         )
         await self.expect("its agents find the master that is left", stays.pooled(agents=6))
         await self.expect("the world node pools what is left", self.world.pooled(agents=6, masters=1))
+
+
+    async def lose_world(self) -> None:
+        rest = [node for node in self.group(MEMBERS) if node is not self.nodes["master-2"]]
+        marks = {node: len(node.facts) for node in rest}
+        await self.world.do("stop")
+        self.table.state("world", "ended")
+        await self.expect(
+            "without its node the world is left: no lists, no places, no connections of it",
+            *(node.heard("out", marks[node], reason="lost", listed=0) for node in rest),
+            *(node.pooled(agents=0, masters=0, public=0) for node in rest),
+        )
+        for node in rest:
+            self.table.state(node.name, "in no world")
 
 
 async def main() -> int:

@@ -30,7 +30,7 @@ QUIET = {
 }
 REPORTED = (
     "pool_peer_added", "pool_peer_lost", "pool_peer_returned", "pool_peer_removed", "pool_peer_refused",
-    "rendezvous_updated", "messages_lost", "topic_peer_joined",
+    "rendezvous_updated", "messages_lost", "topic_peer_joined", "world_left",
 )  # fmt: skip
 
 Fact = Dict[str, Any]
@@ -302,6 +302,9 @@ class Member(Program):
         return dict((await self.answer(Msg.WORLD_APPROVAL)).content)
 
     async def happened(self, event: Fact) -> None:
+        if event["type"] == "world_left":  # the pools have forgotten the world already; its topic of news is ours to end
+            await self.conn.unsubscribe(event["peer"], f"{event['peer']}::ps:news")
+            say("out", reason=event["reason"], listed=len(self.conn.world_agents_and_world_masters_set))
         if event["type"] == "rendezvous_updated" and self.conn.get_world_peer_id():
             if await self.conn.set_world_agents_and_world_masters_lists_from_rendezvous():
                 say("listed", agents=len(self.conn.world_agents_set), masters=len(self.conn.world_masters_set),

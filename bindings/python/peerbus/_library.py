@@ -89,6 +89,7 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "PoolsSetWorldList": [_JSON, _INT, _TEXT, ctypes.c_void_p, ctypes.c_size_t],
     "PoolsAddToWorldList": [_JSON, _INT, _TEXT, _TEXT],
     "PoolsApplyRendezvous": [_JSON, _INT],
+    "PoolsLeaveWorld": [_JSON, _INT],
     "PoolsQuery": [_JSON, _INT, _TEXT, _TEXT],
     "PoolsSubscribe": [_JSON, _INT, _TEXT, _TEXT, _TEXT],
     "PoolsUnsubscribe": [_JSON, _INT, _TEXT, _TEXT, _TEXT],

@@ -42,6 +42,7 @@ class NodeConn(ConnectionPools):
         is_world_node: the shares of a world node instead of those of an agent.
         public_key, token, policy, inspector_node_id, keep_refused: as of ConnectionPools.
         refuse_relayed: relayed peers are refused on the world network (POOL-58).
+        stay_in_lost_world: losing the world node does not leave the world; see ``leave_world``.
     """
 
     P2P_PUBLIC = "p2p_public"
@@ -88,6 +89,7 @@ class NodeConn(ConnectionPools):
         inspector_node_id: Optional[str] = None,
         keep_refused: bool = False,
         refuse_relayed: bool = False,
+        stay_in_lost_world: bool = False,
     ) -> None:
         if type(self).conn_routing_fcn is not NodeConn.conn_routing_fcn:
             raise TypeError("NodeConn routes by its lists; override conn_routing_fcn in a subclass of ConnectionPools instead")
@@ -98,6 +100,7 @@ class NodeConn(ConnectionPools):
             world=live_of(p2p_w).instance,
             is_world_node=is_world_node,
             refuse_relayed=refuse_relayed,
+            stay_in_lost_world=stay_in_lost_world,
         )
         self._open(config, {self.P2P_PUBLIC: p2p_u, self.P2P_WORLD: p2p_w})
 
@@ -127,6 +130,15 @@ class NodeConn(ConnectionPools):
     def world_node_peer_id(self) -> Optional[str]:
         """The same."""
         return self.get_world_peer_id()
+
+    async def leave_world(self) -> Optional[str]:
+        """Leaves the world: no world node, empty lists, a rendezvous tag of -1, no subscription of its rendezvous topic, and no
+        peer of the world network has a place, role or address any more; they are disconnected in the background. Returns the
+        peer id of the world node, None when none was named.
+
+        A lost world node does the same (POOL-58), and both raise the event ``world_left`` of the world network; the next
+        ``update`` lists the peers as removed, once."""
+        return await self._set.call_later("PoolsLeaveWorld") or None
 
     def set_inspector(self, inspector_peer_id: Optional[str]) -> None:
         """Names the peer id of the inspector, who goes to the masters pools; None: nobody."""

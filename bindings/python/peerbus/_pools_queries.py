@@ -101,7 +101,7 @@ class PoolQueries:
 
     def get_refused_after_updating(self) -> List[Dict[str, str]]:
         """Whom the last update found refused: ``{"network", "peer", "reason", "pool"}`` each (POOL-24)."""
-        return [{"pool": "", **refusal} for refusal in self._set.ask("changes")["refused"]]
+        return list(self._set.ask("changes")["refused"])
 
     def _changed(self, kind: str, pool_name: Optional[str]) -> Union[Set[str], Changes]:
         changes = as_sets(self._set.ask("changes")[kind])

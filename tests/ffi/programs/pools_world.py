@@ -45,7 +45,7 @@ def a_stranger_never_takes_a_place():
     stranger = Member("stranger")
     with contextlib.suppress(Failure):  # the dialler may take the connection for established before it hears of the refusal
         control("PoolsConnect", stranger.pools, WORLD, world.addresses, 20000)
-    refusal = {"network": WORLD, "peer": stranger.id, "reason": "stranger"}
+    refusal = {"network": WORLD, "peer": stranger.id, "reason": "stranger", "pool": ""}
     until("the stranger is refused", lambda: refusal in control("PoolsUpdate", world.pools)["refused"])
     assert world.ask("peer_ids") == [ann.id] and world.ask("counts")["stranger"] >= 1
     assert [e["reason"] for e in world.events() if e["type"] == "pool_peer_refused"] == ["stranger"]
@@ -84,6 +84,29 @@ tokens_given = {}
 def token_of(member):
     """A token that expires like the one that was just set."""
     return tokens_given.setdefault(member.name, token(member.name, member.id, lifetime_seconds=1))
+
+
+def leaving_the_world_ends_everything_about_it():
+    world, ann = a_world_of("ann")
+    ann.set_list("world_masters", [{"id": world.public_id, "addrs": world.addresses, "misc": 3}])
+    assert control("PoolsLeaveWorld", ann.pools) == world.id
+    assert ann.ask("world") == {"world": "", "inspector": "", "first_master": "", "rendezvous_tag": -1}
+    assert ann.ask("peer_ids") == [] and ann.ask("world_masters") == [] and ann.ask("role", peer=world.public_id) == 0
+    assert control("PoolsUpdate", ann.pools)["removed"] == {"out_world_node_private": [world.id]}
+    until("the world node is disconnected", lambda: control("GetConnectedPeers", ann.world) == [])
+    left = [event for event in ann.events() if event["type"] == "world_left"]
+    assert [(one["peer"], one["reason"], one["peers"]) for one in left] == [(world.id, "asked", 1)]
+    assert control("PoolsLeaveWorld", ann.pools) == ""
+    until("ann comes back", lambda: code_or_none(ann.join, world) is None)
+    assert ann.ask("peer_ids") == [world.id] and control("GetStatistics", ann.world)["lost"]["in"] == {}
+
+
+def code_or_none(call, *arguments):
+    try:
+        call(*arguments)
+    except Failure as failure:
+        return failure.code
+    return None
 
 
 def what_is_no_envelope_or_lies_about_its_sender_is_refused():
