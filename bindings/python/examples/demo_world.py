@@ -3,7 +3,8 @@
 One world node, two masters and six agents join by SPEC POOL-56, share the list of the world, talk by role and by topic.
 A token expires and is renewed; a master leaves and its agents find the other; a stranger is refused, and so are an
 impostor with a stolen token and an old list; the world node ends, and everybody leaves the world. This process issues the
-tokens, through the library, watches, and checks each of these. The exit status is 0 only when everything that was expected happened.
+tokens, through the library, watches, and checks each of these. The exit status is 0 only when everything that was expected
+happened.
 
 Run it with ``make demo-world``. The nodes are in demo_world_nodes.py, the table in demo_world_table.py.
 """
