@@ -140,6 +140,12 @@ static int start_pools(const char *config) {
     return number;
 }
 
+void name_world(void) {
+    char text[ID_BYTES + 2];
+    snprintf(text, sizeof text, "\"%s\"", peer_id);
+    must(PoolsSet(live_pools, "world", text), "PoolsSet");
+}
+
 static void prepare_pools(void) {
     char config[TEXT_BYTES], id[ID_BYTES], channel[TEXT_BYTES];
     configure(config, "public", "");
@@ -151,8 +157,7 @@ static void prepare_pools(void) {
     closed_pools = start_pools(config);
     must(ClosePools(closed_pools), "ClosePools");
     live_pools = start_pools(config);
-    snprintf(config, sizeof config, "\"%s\"", peer_id);
-    must(PoolsSet(live_pools, "world", config), "PoolsSet");
+    name_world();
     snprintf(channel, sizeof channel, "%s::dm:%s-misc", world_id, peer_id);
     if (peerbus_set_policy(PEER, channel, PEERBUS_DROP_OLDEST) != 0) die("peerbus_set_policy failed");
 }

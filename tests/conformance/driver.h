@@ -49,6 +49,7 @@ void start_connected_spare(void); /* connected to PEER, which does not read spar
 void start_pooled_spare(void);    /* the same in a pool set of its own */
 void close_spare(void);           /* with its pool set */
 void fill_spare(void); /* sends on spare_direct until there is no room */
+void name_world(void); /* names PEER as the world node of live_pools, again */
 
 /* Addresses of a socket that takes connections and never speaks. */
 const char *silent_addresses(void);

@@ -324,7 +324,7 @@ POOL_FUNCTIONS = {
         **POOLS,
     ),
     "PoolsApplyRendezvous": Function(PRESET, **POOLS),
-    "PoolsLeaveWorld": Function(PRESET, **POOLS),
+    "PoolsLeaveWorld": Function(PRESET, after="name_world();", **POOLS),
     "PoolsQuery": Function({**PRESET, "query": '"size"', "argumentsJSON": '"{}"'}, **POOLS),
     **{
         name: Function(
