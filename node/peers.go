@@ -8,6 +8,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -81,11 +82,20 @@ func (t *peerTable) connected(c network.Conn) {
 }
 
 func (t *peerTable) disconnected(c network.Conn) {
+	t.rememberDialled(c)
 	if !t.lastEnded(c) {
 		return
 	}
 	if l := t.node.links.find(c.RemotePeer()); l != nil {
 		l.peerGone()
+	}
+}
+
+// rememberDialled keeps the address by which the peer was reached, so that channels find it again. libp2p remembers only what the
+// peer announces, which leads nowhere when it stands behind a forwarded port, a proxy or a name.
+func (t *peerTable) rememberDialled(c network.Conn) {
+	if c.Stat().Direction == network.DirOutbound {
+		t.node.host.Peerstore().AddAddr(c.RemotePeer(), c.RemoteMultiaddr(), peerstore.RecentlyConnectedAddrTTL)
 	}
 }
 

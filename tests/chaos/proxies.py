@@ -1,4 +1,4 @@
-"""Proxies between two processes that harm what passes: they kill, reset, stall and slow connections down."""
+"""Proxies between two processes that harm what passes: they kill, reset, stall and slow connections down, or leave them half open."""
 
 import contextlib
 import random
@@ -11,6 +11,14 @@ CHUNK = 16 * 1024
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 
 
+def end_connection(end, by_reset):
+    with contextlib.suppress(OSError):
+        if by_reset:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
 class TCPProxy:
     """Forwards connections to a port on this machine."""
 
@@ -18,6 +26,7 @@ class TCPProxy:
         self._target = target
         self._lock = threading.Lock()
         self._connections = []
+        self._orphans = set()  # ends whose connection is half open
         self._flowing = threading.Event()
         self._flowing.set()
         self.pause_s = 0.0  # after each chunk: a slow link
@@ -47,8 +56,12 @@ class TCPProxy:
                 self._flowing.wait()
                 if self.pause_s:
                     time.sleep(self.pause_s)
-                other.sendall(data)
-        for end in (one, other):
+                try:
+                    other.sendall(data)
+                except OSError:
+                    if one not in self._orphans:
+                        break
+        for end in {one, other} - self._orphans:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
@@ -60,11 +73,17 @@ class TCPProxy:
         by_reset = random.random() < 0.5
         for pair in connections:
             for end in pair:
-                with contextlib.suppress(OSError):
-                    if by_reset:
-                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                    end.shutdown(socket.SHUT_RDWR)
-                    end.close()
+                end_connection(end, by_reset)
+
+    def half_open(self, survivor):
+        """Every connection is reset at one end, and the other ("near" or "far") is not told: what it writes vanishes."""
+        self.harms += 1
+        with self._lock:
+            connections, self._connections = self._connections, []
+        for near, far in connections:
+            alive, dead = (near, far) if survivor == "near" else (far, near)
+            self._orphans.add(alive)
+            end_connection(dead, by_reset=True)
 
     def stall(self, seconds):
         """Nothing passes for a while, and nobody is told."""
@@ -84,6 +103,8 @@ class TCPProxy:
         self._flowing.set()
         self._listener.close()
         self.kill()
+        for end in self._orphans:
+            end_connection(end, by_reset=True)
 
 
 class UDPProxy:

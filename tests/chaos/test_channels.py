@@ -25,7 +25,9 @@ MIB = 1 << 20
 LIMITS = {"channel_messages": 1000, "channel_bytes": 4 * MIB, "peer_queue_bytes": 16 * MIB, "queue_bytes": 32 * MIB,
           "message_bytes": MIB, "send_bytes": 8 * MIB, "channel_send_bytes": 2 * MIB}
 COMMON = {"nat": {"port_mapping": False, "hole_punching": False, "autonat": False}, "dht": {"enabled": False},
-          "webrtc": {"enabled": False}, "limits": LIMITS}
+          "webrtc": {"enabled": False}, "limits": LIMITS,
+          "announce_addrs": ["/ip4/192.0.2.1/tcp/1"]}  # leads nowhere and hides those on loopback: dials must take the proxy
+TCP = "/ip4/127.0.0.1/tcp/{}"
 HERE = Path(__file__).resolve().parent
 
 
@@ -36,8 +38,8 @@ def free_port(kind):
 
 
 class Receiver:
-    def __init__(self, listen):
-        arguments = {"node": {**COMMON, "listen_addrs": [listen]}, "messages": MESSAGES, "patience": PATIENCE_S}
+    def __init__(self, listen, messages=MESSAGES):
+        arguments = {"node": {**COMMON, "listen_addrs": [listen]}, "messages": messages, "patience": PATIENCE_S}
         package = HERE.parents[1] / "bindings" / "python"
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", str(HERE / "receiver.py"), json.dumps(arguments)],
@@ -89,7 +91,7 @@ def send(channel, count, seed, failures):
 
 @pytest.mark.parametrize(
     "listen, kind, make",
-    [("/ip4/127.0.0.1/tcp/{}", socket.SOCK_STREAM, TCPProxy), ("/ip4/127.0.0.1/udp/{}/quic-v1", socket.SOCK_DGRAM, UDPProxy)],
+    [(TCP, socket.SOCK_STREAM, TCPProxy), ("/ip4/127.0.0.1/udp/{}/quic-v1", socket.SOCK_DGRAM, UDPProxy)],
     ids=["tcp", "quic"],
 )
 def test_channels_lose_nothing_whatever_happens_to_the_connection(listen, kind, make):
@@ -125,3 +127,24 @@ def test_channels_lose_nothing_whatever_happens_to_the_connection(listen, kind, 
     assert held <= LIMITS["send_bytes"] + CHANNELS * 128 * 1024, "the sender's buffers grew above their bound"
     assert report["waiting_bytes"] <= LIMITS["peer_queue_bytes"]
     assert proxy.harms > 0
+
+
+@pytest.mark.parametrize("survivor", ["near", "far"], ids=["sender", "receiver"])
+def test_a_half_open_connection_costs_no_message(survivor):
+    """The survivor believes in the connection; as a sender until the muxer's ping remains without answer, which takes 40 s."""
+    port = free_port(socket.SOCK_STREAM)
+    receiver = Receiver(TCP.format(port), messages=2)
+    proxy = TCPProxy(port)
+    try:
+        with peerbus.Node(**COMMON, listen_addrs=[TCP.format(0)]) as node:
+            node.connect(proxy.address(receiver.peer_id))
+            channel = node.channel(receiver.peer_id, "half")
+            channel.send((0).to_bytes(8, "big")).taken(PATIENCE_S)
+            proxy.half_open(survivor)
+            channel.send((1).to_bytes(8, "big")).taken(PATIENCE_S)
+            report = receiver.read()
+            assert not any(node.statistics()["lost"].values())
+    finally:
+        receiver.end()
+        proxy.close()
+    assert report["wrong"] == [] and report["gaps"] == 0 and report["extra"] == 0 and not any(report["lost"].values())
