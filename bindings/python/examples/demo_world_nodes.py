@@ -68,9 +68,11 @@ class Program:
             self.spawn(self.follow(p2p.node.events(*REPORTED)))
         self.spawn(self.live(begin))
         await self.ended.wait()
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        running = {task for task in self.tasks if not task.done()}
+        while running:  # before Python 3.12 asyncio.wait_for may swallow a cancellation
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=1)
         self.conn.close_transports()
 
     def spawn(self, work: Awaitable[None]) -> None:
