@@ -1,4 +1,4 @@
-"""Proxies between two processes that harm what passes: they kill, reset, stall and slow connections down, or leave them half open."""
+"""Proxies between two processes that harm what passes: they kill, reset, stall, slow down, or leave half open."""
 
 import contextlib
 import random
