@@ -116,6 +116,10 @@ func (n *Node) exchangeHello(ctx context.Context, id peer.ID) error {
 // survived tells whether a hello failed on a connection that goes on. A peer that refuses the connection itself, as during
 // redialRefusal, does so only after this side takes it for established.
 func survived(hello error) bool {
+	var connection *network.ConnError
+	if errors.As(hello, &connection) {
+		return false
+	}
 	var stream *network.StreamError
 	return errors.As(hello, &stream) && stream.Remote || errors.Is(hello, ErrTimeout) || errors.Is(hello, errBadHello) ||
 		errors.Is(hello, io.EOF) || errors.Is(hello, io.ErrUnexpectedEOF)
