@@ -228,9 +228,14 @@ func portNumber(addr ma.Multiaddr) uint16 {
 	return 0
 }
 
+// askedTTL is how long addresses that the program gave are known at least. It is none of libp2p's own times: whatever has one of
+// those may be dropped when the end of an earlier connection is noticed, which would leave the dial without an address.
+var askedTTL = peerstore.TempAddrTTL + time.Second
+
 // dial connects to the peer. libp2p leaves addresses out that it takes for doubles of others, WebSocket on the port of raw TCP
 // and WebTransport on that of QUIC: they are tried when all others have failed, since a firewall may let only them pass.
 func (n *Node) dial(ctx context.Context, info peer.AddrInfo) error {
+	n.host.Peerstore().AddAddrs(info.ID, info.Addrs, askedTTL)
 	err := n.host.Connect(ctx, info)
 	var failed *swarm.DialError
 	if err == nil || ctx.Err() != nil || !errors.As(err, &failed) || failed.Skipped > 0 {

@@ -82,7 +82,6 @@ func (t *peerTable) connected(c network.Conn) {
 }
 
 func (t *peerTable) disconnected(c network.Conn) {
-	t.rememberDialled(c)
 	if !t.lastEnded(c) {
 		return
 	}
@@ -113,6 +112,7 @@ func (t *peerTable) lastEnded(c network.Conn) bool {
 		return false
 	}
 	delete(entry.connections, c)
+	t.rememberDialled(c)
 	if len(entry.connections) > 0 {
 		for other := range entry.connections {
 			entry.addr = other.RemoteMultiaddr()
