@@ -267,7 +267,10 @@ char *GetConnectedPeers(int instance);
  *   relay_service  null, or the counters of GetStatistics' "relay"
  *   hole_punches   the last 32: [{peer, time, way, direct, attempts, took_ms, reason}], see the hole_punch event
  *   connections    peers by their best connection: direct, relayed; limited: those of the relayed ones
- *   webrtc, discovery   null while nothing of that kind runs
+ *   webrtc         enabled, stun_servers, turn_servers (without accounts), connections [as InitiateWebRTCConnection answers],
+ *                  counts {open, opened, failed, refused}, last_failure {peer, time, reason} or null
+ *   discovery      dht {state, server, prefix, peers, failed}, mdns {state, service, reason}, searches, searches_running,
+ *                  found, advertised
  *   advice         [{code, text, change}]: what is in the way, and what to change */
 char *Diagnose(int instance);
 
@@ -311,28 +314,32 @@ char *StopAdvertising(int instance, const char *name);
 
 /* ---- WebRTC -------------------------------------------------------------------------------------------------- */
 
-/* Opens a WebRTC data channel with a connected peer, negotiated over that connection, which may be a relayed one: the way
- * through NATs that hole punching does not open, with the STUN and TURN servers of the configuration. Messages of direct
- * channels that speak chat then travel on it (their protocol is "/webrtc/unaiverse-data"), acknowledged ones do not yet, and
- * the peer stays listed while it is open. A node starts one by itself when a connection that it dialled through a relay has found no direct way after 20 s.
+/* Opens a WebRTC connection with a connected peer, negotiated over the connection that there is: the way through NATs that
+ * hole punching does not open, with the STUN and TURN servers of the configuration. With a peer that is reached only through a
+ * relay and serves libp2p's /webrtc-signaling/0.0.1, as peerbus nodes do, its kind is "connection": a direct libp2p connection,
+ * which every channel and topic takes; acknowledged channels move there without loss. With others it is "session": a data
+ * channel for the messages of direct channels that speak chat (their protocol is "/webrtc/unaiverse-data"). The peer stays
+ * listed while it is open. A node starts one by itself when a connection that it dialled through a relay has found no direct
+ * way: once a hole punch has failed, or after 20 s.
  * Blocks up to 60 s (StartOperation takes another timeout). When an attempt runs already, of either side, it joins that one.
- * Answer: {"peer_id","state":"open","offered":true,"since":"RFC 3339","path":{"local":{..},"remote":{..}},"relayed":false,
+ * Answer: {"peer_id","kind","state":"open","offered":true,"since":"RFC 3339","path":{"local":{..},"remote":{..}},"relayed":false,
  * "doubtful":false,"unacknowledged":0}; path, or null, has the chosen candidates: type "host", "srflx", "prflx" or "relay",
  * address, and relay_protocol "udp", "tcp", "tls" or "dtls" of an own relay; relayed: through a TURN server.
  * REFUSED (one is open already, or the peer said no), NOT_CONNECTED, UNREACHABLE (no path was found, or the peer does not
  * speak the protocol), TIMEOUT, CANCELLED, UNSUPPORTED (webrtc.enabled is false), INVALID_ARGUMENT. */
 char *InitiateWebRTCConnection(int instance, const char *peerID);
 
-/* Closes the WebRTC data channel with the peer, or ends the attempt at one; messages on their way get up to 1 s to arrive,
- * and what the peer did not acknowledge is counted as peer_closed. None: success. Later messages take the connection. */
+/* Closes the WebRTC connection with the peer, or ends the attempt at one; messages on their way get up to 1 s to arrive. Of a
+ * session, what the peer did not acknowledge is counted as peer_closed. None: success. Later messages take the connection
+ * that is left; if there was none beside a "connection", the side that had dialled through the relay does so again. */
 char *CloseWebRTCConnection(int instance, const char *peerID);
 
-/* The WebRTC data channels: [{"peer_id":"12D3...","state":"open"|"other"}]; "other" ones are being opened, or about to end. */
+/* The WebRTC connections of both kinds: [{"peer_id":"12D3...","state":"open"|"other"}]; "other" ones are being opened, or about to end. */
 char *GetWebRTCConnections(int instance);
 
 /* Replaces the ICE servers that later WebRTC connections use: {"stun_servers":["stun:host:port"],"turn_servers":[{"urls":
  * ["turn:host:port?transport=udp"],"username":"..","credential":".."}]}. A key that is absent or null keeps its servers, an
- * empty list clears them; urls may be one text. Open channels go on as they are. Answer: {"updated":true}. */
+ * empty list clears them; urls may be one text. Open connections go on as they are. Answer: {"updated":true}. */
 char *UpdateICEConfig(int instance, const char *configJSON);
 
 /* ---- Messages, control layer --------------------------------------------------------------------------------- */

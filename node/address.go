@@ -8,6 +8,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+
+	"peerbus/node/webrtctransport"
 )
 
 func isRelayed(addr ma.Multiaddr) bool { return hasProtocol(addr, ma.P_CIRCUIT) }
@@ -37,7 +39,7 @@ func preferRoutable(addrs []ma.Multiaddr) []ma.Multiaddr {
 func preferRoutableOf(addrs []ma.Multiaddr) []ma.Multiaddr {
 	usable := make([]ma.Multiaddr, 0, len(addrs))
 	for _, addr := range addrs {
-		if !manet.IsIPUnspecified(addr) {
+		if !manet.IsIPUnspecified(addr) && !addr.Equal(webrtctransport.Address) {
 			usable = append(usable, addr)
 		}
 	}

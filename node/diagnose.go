@@ -144,7 +144,7 @@ func (n *Node) diagnoseAddresses() DiagnosedAddresses {
 		Listen: textsOf(listening), Announced: textsOf(n.host.Addrs()), Observed: n.reach.observedAddresses(),
 		Reachable: textsOf(reachable), Unreachable: textsOf(unreachable), Unknown: textsOf(unknown),
 	}
-	a.Listen = slices.DeleteFunc(a.Listen, func(addr string) bool { return strings.HasSuffix(addr, "/p2p-circuit") })
+	a.Listen = slices.DeleteFunc(a.Listen, func(addr string) bool { return strings.HasSuffix(addr, "/p2p-circuit") || addr == "/webrtc" })
 	return a
 }
 

@@ -146,7 +146,7 @@ func (n *Node) listen() error {
 			return fmt.Errorf("%w: listening on %s: %v; is the port taken or the address not of this machine?", ErrRefused, addr, err)
 		}
 	}
-	return nil
+	return n.webrtc.conns.listen()
 }
 
 // newResourceManager applies P2P-32: connections in all and per peer are the configured ones, streams and memory keep
@@ -188,5 +188,5 @@ func (n *Node) newResourceManager() (network.ResourceManager, error) {
 // configuration adds, and those through relays.
 func (n *Node) advertised(addrs []ma.Multiaddr) []ma.Multiaddr {
 	own := n.certificates.announced(preferRoutable(append(addrs, n.config.AnnounceAddrs...)))
-	return slices.Concat(own, n.relays.circuitAddresses())
+	return n.webrtc.conns.announced(slices.Concat(own, n.relays.circuitAddresses()))
 }

@@ -221,6 +221,7 @@ func (n *Node) start() error {
 	if err := n.relays.start(); err != nil {
 		return err
 	}
+	n.registerParts()
 	if err := n.webrtc.start(); err != nil {
 		return err
 	}

@@ -61,19 +61,19 @@ type punches struct {
 
 	state struct {
 		sync.Mutex
-		attempts map[peer.ID]int // of a punch in progress
-		records  []PunchRecord   // newest last
-		busy     map[peer.ID]struct{}
-		dials    int           // forced ones, in the air
-		closed   bool          // begin no more of them
-		idle     chan struct{} // closed when closed and dials is 0
+		attempts map[peer.ID]int           // of a punch in progress
+		records  []PunchRecord             // newest last
+		busy     map[peer.ID]chan struct{} // peers that are being dialled although a relayed connection exists; closed after that
+		dials    int                       // forced ones, in the air
+		closed   bool                      // begin no more of them
+		idle     chan struct{}             // closed when closed and dials is 0
 	}
 }
 
 func newPunches(n *Node) *punches {
 	p := &punches{node: n, service: newPunchService(n), patience: diallerPatience, linger: relayedLinger}
 	p.state.attempts = map[peer.ID]int{}
-	p.state.busy = map[peer.ID]struct{}{}
+	p.state.busy = map[peer.ID]chan struct{}{}
 	p.state.idle = make(chan struct{})
 	return p
 }
@@ -202,6 +202,10 @@ func (p *punches) dialNear(id peer.ID, near []ma.Multiaddr) {
 // forceDial dials these addresses although a relayed connection exists. libp2p would dial everything that the peer claims,
 // hence the gate.
 func (p *punches) forceDial(id peer.ID, addrs []ma.Multiaddr) error {
+	return p.force(p.node.ctx, id, addrs, nearDialTimeout)
+}
+
+func (p *punches) force(ctx context.Context, id peer.ID, addrs []ma.Multiaddr, timeout time.Duration) error {
 	p.state.Lock()
 	if p.state.closed {
 		p.state.Unlock()
@@ -219,7 +223,7 @@ func (p *punches) forceDial(id peer.ID, addrs []ma.Multiaddr) error {
 	}()
 	p.node.gate.restrict(id, addrs)
 	defer p.node.gate.unrestrict(id)
-	ctx, cancel := context.WithTimeout(network.WithForceDirectDial(p.node.ctx, "near"), nearDialTimeout)
+	ctx, cancel := context.WithTimeout(network.WithForceDirectDial(ctx, "direct"), timeout)
 	defer cancel()
 	if err := p.node.host.Connect(ctx, peer.AddrInfo{ID: id, Addrs: addrs}); err != nil {
 		return fmt.Errorf("%w: %v", dialFailure(err), err)
@@ -227,19 +231,42 @@ func (p *punches) forceDial(id peer.ID, addrs []ma.Multiaddr) error {
 	return nil
 }
 
+// claim takes the right to force a dial of the peer, unless somebody has it.
 func (p *punches) claim(id peer.ID) bool {
+	_, claimed := p.tryClaim(id)
+	return claimed
+}
+
+// tryClaim answers what is closed when the one who has it is done.
+func (p *punches) tryClaim(id peer.ID) (done <-chan struct{}, claimed bool) {
 	p.state.Lock()
 	defer p.state.Unlock()
-	if _, busy := p.state.busy[id]; busy {
-		return false
+	if done, busy := p.state.busy[id]; busy {
+		return done, false
 	}
-	p.state.busy[id] = struct{}{}
-	return true
+	p.state.busy[id] = make(chan struct{})
+	return nil, true
+}
+
+// awaitClaim waits for it.
+func (p *punches) awaitClaim(ctx context.Context, id peer.ID) error {
+	for {
+		done, claimed := p.tryClaim(id)
+		if claimed {
+			return nil
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return contextError(ctx, "waiting for another dial of "+id.String())
+		}
+	}
 }
 
 func (p *punches) unclaim(id peer.ID) {
 	p.state.Lock()
 	defer p.state.Unlock()
+	close(p.state.busy[id])
 	delete(p.state.busy, id)
 }
 
@@ -275,6 +302,9 @@ func (p *punches) record(r PunchRecord) {
 		p.state.records = slices.Delete(p.state.records, 0, 1)
 	}
 	p.state.Unlock()
+	if !r.Direct && r.Way == wayPunch {
+		p.node.webrtc.punchFailed(r.Peer)
+	}
 	p.node.log.Info("direct connection", "peer", r.Peer, "way", r.Way, "direct", r.Direct, "reason", r.Reason)
 	p.node.events.Push(EventHolePunch, map[string]any{
 		"peer": r.Peer, "way": r.Way, "direct": r.Direct, "attempts": r.Attempts, "took_ms": r.TookMs, "reason": r.Reason,

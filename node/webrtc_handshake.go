@@ -23,7 +23,7 @@ const glareTimeout = 15 * time.Second
 func (t *webrtcSessions) offer(s *webrtcSession) {
 	ctx, cancel := context.WithTimeout(s.ctx, webrtc.HandshakeTimeout)
 	defer cancel()
-	t.announce(s, WebRTCConnecting, "", nil)
+	t.announce(s.peer, s.offered, WebRTCConnecting, "", nil)
 	session, err := t.exchangeOffer(ctx, s.peer)
 	if errors.Is(err, webrtc.ErrRefused) && strings.Contains(err.Error(), glareMessage) {
 		waiting := time.NewTimer(glareTimeout)
@@ -112,7 +112,7 @@ func (t *webrtcSessions) take(ctx context.Context, stream network.Stream, offer 
 		cancel(context.Cause(s.ctx))
 		_ = stream.Reset()
 	})
-	t.announce(s, WebRTCConnecting, "", nil)
+	t.announce(s.peer, s.offered, WebRTCConnecting, "", nil)
 	session, err := t.engine.Answer(bound, t.iceConfig(), stream, offer)
 	stop() // a failure ends s.ctx, and its reason is on its way to the peer
 	t.settle(s, session, webrtcError(bound, id, err))

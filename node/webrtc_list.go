@@ -6,12 +6,21 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"peerbus/node/webrtc"
+)
+
+// Kinds of WebRTC connections: a data channel for chat, or a libp2p connection for everything.
+const (
+	webrtcSessionKind = "session"
+	webrtcConnection  = "connection"
 )
 
 // WebRTCSession describes a WebRTC connection, or the attempt at one.
 type WebRTCSession struct {
 	Peer    string `json:"peer_id"`
+	Kind    string `json:"kind"`  // "session" or "connection", see docs/webrtc.md
 	State   string `json:"state"` // "connecting" or "open"
 	Offered bool   `json:"offered"`
 	Since   string `json:"since"` // RFC 3339
@@ -32,7 +41,8 @@ func (n *Node) WebRTCSessions() []WebRTCSession {
 	for _, s := range all {
 		list = append(list, t.describe(s))
 	}
-	slices.SortFunc(list, func(a, b WebRTCSession) int { return strings.Compare(a.Peer, b.Peer) })
+	list = append(list, t.conns.list()...)
+	slices.SortStableFunc(list, func(a, b WebRTCSession) int { return strings.Compare(a.Peer, b.Peer) })
 	return list
 }
 
@@ -41,7 +51,7 @@ func (t *webrtcSessions) describe(s *webrtcSession) WebRTCSession {
 	t.state.RLock()
 	session := s.session
 	t.state.RUnlock()
-	d := WebRTCSession{Peer: s.peer.String(), State: WebRTCConnecting, Offered: s.offered, Since: s.began.UTC().Format(time.RFC3339)}
+	d := WebRTCSession{Peer: s.peer.String(), Kind: webrtcSessionKind, State: WebRTCConnecting, Offered: s.offered, Since: s.began.UTC().Format(time.RFC3339)}
 	if session == nil {
 		return d
 	}
@@ -60,15 +70,15 @@ func (t *webrtcSessions) describe(s *webrtcSession) WebRTCSession {
 }
 
 // announce raises the event of a new state.
-func (t *webrtcSessions) announce(s *webrtcSession, state, reason string, pair *webrtc.Pair) {
+func (t *webrtcSessions) announce(id peer.ID, offered bool, state, reason string, pair *webrtc.Pair) {
 	fields := map[string]any{
-		"peer": s.peer.String(), "state": state, "offered": s.offered, "reason": reason,
+		"peer": id.String(), "state": state, "offered": offered, "reason": reason,
 		"local": webrtc.Candidate{}, "remote": webrtc.Candidate{}, "relayed": false,
 	}
 	if pair != nil {
 		fields["local"], fields["remote"], fields["relayed"] = pair.Local, pair.Remote, pair.Relayed()
 	}
-	t.node.log.Info("WebRTC", "peer", s.peer, "state", state, "reason", reason, "pair", pair)
+	t.node.log.Info("WebRTC", "peer", id, "state", state, "reason", reason, "pair", pair)
 	t.node.events.Push(EventWebRTCChanged, fields)
 }
 
@@ -81,9 +91,9 @@ type WebRTCStatistics struct {
 }
 
 func (t *webrtcSessions) statistics() WebRTCStatistics {
+	open := t.conns.count()
 	t.state.RLock()
 	defer t.state.RUnlock()
-	open := 0
 	for _, s := range t.state.byPeer {
 		if s.session != nil {
 			open++

@@ -27,9 +27,9 @@ func (s *webrtcSession) serve() {
 		close(read)
 	}
 	if pair, ok := s.session.Pair(); ok {
-		t.announce(s, WebRTCOpen, "", &pair)
+		t.announce(s.peer, s.offered, WebRTCOpen, "", &pair)
 	} else {
-		t.announce(s, WebRTCOpen, "", nil)
+		t.announce(s.peer, s.offered, WebRTCOpen, "", nil)
 	}
 	if !s.node.spawn("webrtc session", func() { s.keep(read) }) {
 		s.session.End(ErrClosed)
@@ -49,7 +49,7 @@ func (s *webrtcSession) keep(read <-chan struct{}) {
 	s.countUnacknowledged(reason)
 	t.remove(s)
 	s.node.peers.release(s)
-	t.announce(s, WebRTCClosed, reason.Error(), &pair)
+	t.announce(s.peer, s.offered, WebRTCClosed, reason.Error(), &pair)
 	close(s.gone)
 	if l := s.node.links.find(s.peer); l != nil && !l.connected() {
 		l.peerGone()

@@ -16,6 +16,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"peerbus/node/webrtc"
+	"peerbus/node/webrtctransport"
 )
 
 const (
@@ -65,6 +66,7 @@ type webrtcSession struct {
 type webrtcSessions struct {
 	node    *Node
 	engine  *webrtc.Engine // nil: switched off
+	conns   *webrtcConns
 	counted struct{ opened, failed, refused atomic.Uint64 }
 
 	upgradeDelay time.Duration // upgradeDelay, but in tests
@@ -72,8 +74,8 @@ type webrtcSessions struct {
 	state struct {
 		sync.RWMutex
 		byPeer     map[peer.ID]*webrtcSession
-		signalling map[peer.ID]struct{} // whose offers are being read or answered
-		waiting    map[peer.ID]struct{} // to be offered to automatically
+		signalling map[peer.ID]struct{}      // whose offers are being read or answered
+		waiting    map[peer.ID]chan struct{} // to be offered to automatically; closed when a hole punch has failed
 		ice        webrtc.ICEConfig
 		closed     bool
 	}
@@ -83,7 +85,8 @@ func newWebRTCSessions(n *Node) *webrtcSessions {
 	t := &webrtcSessions{node: n, upgradeDelay: upgradeDelay}
 	t.state.byPeer = map[peer.ID]*webrtcSession{}
 	t.state.signalling = map[peer.ID]struct{}{}
-	t.state.waiting = map[peer.ID]struct{}{}
+	t.state.waiting = map[peer.ID]chan struct{}{}
+	t.conns = newWebRTCConns(t)
 	t.state.ice = iceOf(n.config.WebRTC)
 	// A configuration that names no addresses fails when the node begins to listen.
 	if listening, err := n.config.ListenMultiaddrs(); err == nil && n.config.WebRTC.Enabled {
@@ -97,7 +100,10 @@ func (t *webrtcSessions) protocols() []protocol.ID {
 	if t.engine == nil {
 		return nil
 	}
-	return []protocol.ID{webrtc.SignalProtocol}
+	if !t.conns.served() {
+		return []protocol.ID{webrtc.SignalProtocol}
+	}
+	return []protocol.ID{webrtc.SignalProtocol, webrtctransport.SignalProtocol}
 }
 
 func (t *webrtcSessions) start() error {
@@ -105,7 +111,7 @@ func (t *webrtcSessions) start() error {
 		return nil
 	}
 	t.node.handle(webrtc.SignalProtocol, t.accept)
-	return nil
+	return t.conns.start()
 }
 
 func ipsOf(addrs []ma.Multiaddr) []netip.Addr {
@@ -151,7 +157,9 @@ func (t *webrtcSessions) writable(id peer.ID) *webrtcSession {
 // errOffered tells an attempt that the peer's offer has replaced its own.
 var errOffered = errors.New("the peer offered at the same time, and its offer stays")
 
-// Initiate opens a WebRTC session with a connected peer, or joins the attempt that runs. It fails when one is open.
+// InitiateWebRTC opens a WebRTC connection with a connected peer, or joins the attempt that runs. It fails when one is open. With
+// a peer that is reached through a relay only and serves the libp2p transport it is a libp2p connection, which everything takes,
+// else a session for chat.
 func (n *Node) InitiateWebRTC(ctx context.Context, id peer.ID) (WebRTCSession, error) {
 	t := n.webrtc
 	if err := t.checkOffer(id); err != nil {
@@ -161,6 +169,9 @@ func (n *Node) InitiateWebRTC(ctx context.Context, id peer.ID) (WebRTCSession, e
 	defer cancel()
 	ctx, unbind := n.bind(ctx)
 	defer unbind()
+	if t.conns.preferred(ctx, id) {
+		return t.initiateConn(ctx, id)
+	}
 	s, fresh, err := t.begin(ctx, id)
 	if err != nil {
 		return WebRTCSession{}, err
@@ -174,6 +185,16 @@ func (n *Node) InitiateWebRTC(ctx context.Context, id peer.ID) (WebRTCSession, e
 	return t.describe(s), nil
 }
 
+func (t *webrtcSessions) initiateConn(ctx context.Context, id peer.ID) (WebRTCSession, error) {
+	if err := t.conns.dial(ctx, id); err != nil {
+		return WebRTCSession{}, err
+	}
+	for _, c := range t.conns.with(id) {
+		return describeConn(c), nil
+	}
+	return WebRTCSession{}, fmt.Errorf("%w: the WebRTC connection with %s ended at once", ErrPeerClosed, id)
+}
+
 func (t *webrtcSessions) checkOffer(id peer.ID) error {
 	switch {
 	case t.engine == nil:
@@ -182,6 +203,8 @@ func (t *webrtcSessions) checkOffer(id peer.ID) error {
 		return fmt.Errorf("%w: %s is this node", ErrArgument, id)
 	case len(t.node.host.Network().ConnsToPeer(id)) == 0:
 		return fmt.Errorf("%w: WebRTC is negotiated over a connection to %s, and there is none; connect first", ErrNotConnected, id)
+	case len(t.conns.with(id)) > 0:
+		return fmt.Errorf("%w: there is an open WebRTC connection with %s already", ErrRefused, id)
 	}
 	return nil
 }
@@ -271,7 +294,8 @@ func (t *webrtcSessions) giveUp(s *webrtcSession, session *webrtc.Session, err e
 	}
 	if !replaced {
 		t.counted.failed.Add(1)
-		t.announce(s, WebRTCFailed, err.Error(), nil)
+		t.conns.noteFailure(s.peer, err)
+		t.announce(s.peer, s.offered, WebRTCFailed, err.Error(), nil)
 	}
 	s.cancel(err)
 	close(s.settled)
@@ -355,8 +379,10 @@ func (t *webrtcSessions) close() {
 	group.Wait()
 }
 
-// CloseWebRTC ends the WebRTC session with a peer, or the attempt at one, and answers whether there was one. Messages on
+// CloseWebRTC ends the WebRTC connection with a peer, or the attempt at one, and answers whether there was one. Messages on
 // their way get a second to arrive.
 func (n *Node) CloseWebRTC(id peer.ID) bool {
-	return n.webrtc.drop(id, fmt.Errorf("%w: this node closed the WebRTC connection with %s", ErrPeerClosed, id))
+	reason := fmt.Errorf("%w: this node closed the WebRTC connection with %s", ErrPeerClosed, id)
+	session, conn := n.webrtc.drop(id, reason), n.webrtc.conns.close(id, reason)
+	return session || conn
 }

@@ -19,6 +19,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"peerbus/node/webrtc"
+	"peerbus/node/webrtctransport"
 )
 
 // openWebRTC opens a session and waits until both sides have it.
@@ -423,12 +424,16 @@ func TestClosingTheNodeEndsAttempts(t *testing.T) {
 }
 
 // startRelayed is two nodes that are connected through a third, a dialled b.
-func startRelayed(t *testing.T, delay time.Duration) (a, b *Node) {
+func startRelayed(t *testing.T, delay time.Duration, change ...func(*Options)) (a, b *Node) {
 	t.Helper()
-	relay := startNode(t, func(o *Options) {
-		o.Config.Network.ForcePublic, o.Config.Relay.EnableService = true, true
-	})
-	a, b = startNode(t, overChat), startNode(t, overChat)
+	return startRelayedTo(t, delay, func(*Node) {}, change...)
+}
+
+func startRelayedTo(t *testing.T, delay time.Duration, prepare func(b *Node), change ...func(*Options)) (a, b *Node) {
+	t.Helper()
+	relay := startNode(t, asRelay, broadly)
+	a, b = startNode(t, change...), startNode(t, change...)
+	prepare(b)
 	a.webrtc.upgradeDelay = delay
 	connect(t, b, relay)
 	closeDirect(t, b)
@@ -453,8 +458,15 @@ func closeDirect(t *testing.T, n *Node) {
 	}
 }
 
+// startRelayedWithoutTransport is startRelayed with a peer that does not serve the libp2p transport, as those of the existing
+// network.
+func startRelayedWithoutTransport(t *testing.T, delay time.Duration) (a, b *Node) {
+	t.Helper()
+	return startRelayedTo(t, delay, func(b *Node) { b.host.RemoveStreamHandler(webrtctransport.SignalProtocol) }, overChat)
+}
+
 func TestTheDiallerOfARelayedConnectionStartsWebRTCByItself(t *testing.T) {
-	a, b := startRelayed(t, 300*time.Millisecond)
+	a, b := startRelayedWithoutTransport(t, 300*time.Millisecond)
 	sendAll(t, a, b, []byte("first"))
 	receive(t, b, 1)
 	eventOf(t, a, EventWebRTCChanged, map[string]any{"state": WebRTCOpen, "offered": true})

@@ -28,9 +28,10 @@ func (p Pair) Relayed() bool {
 }
 
 // Pair answers the path in use; false before there is one.
-func (s *Session) Pair() (Pair, bool) { return selectedPair(s.connection) }
+func (s *Session) Pair() (Pair, bool) { return PairOf(s.connection) }
 
-func selectedPair(c *pion.PeerConnection) (Pair, bool) {
+// PairOf answers the path that a connection uses; false before there is one.
+func PairOf(c *pion.PeerConnection) (Pair, bool) {
 	chosen, ok := c.SCTP().Transport().ICETransport().GetSelectedCandidatePairStats()
 	if !ok {
 		return Pair{}, false

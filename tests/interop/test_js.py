@@ -1,4 +1,4 @@
-"""A js-libp2p peer, as a browser would be one, talks to peerbus by webrtc-direct."""
+"""A js-libp2p peer, as a browser would be one, talks to peerbus by webrtc-direct and by WebRTC through a relay (NEW-15)."""
 
 import base64
 import contextlib
@@ -46,6 +46,9 @@ class JavaScriptPeer:
             self.process.wait()
         self.process.stdout.close()
 
+    def is_direct_to(self, peer_id):
+        return any(not connection["limited"] for connection in self.call("connections", peer_id))
+
 
 @pytest.fixture(scope="module", autouse=True)
 def library(library_path):
@@ -63,6 +66,11 @@ def start():
 
         node.js = lambda *relays: stack.enter_context(contextlib.closing(JavaScriptPeer(*relays)))
         yield node
+
+
+@pytest.fixture
+def relay(start):
+    return start(listen_addrs=["/ip4/127.0.0.1/tcp/0"], network={"force_public": True}, relay={"enable_service": True})
 
 
 def exchange(node, js, size):
@@ -83,3 +91,29 @@ def test_by_webrtc_direct(start):
     assert js.call("ping", node.peer_id) >= 0
     for size in 1, 1000, 500_000:
         exchange(node, js, size)
+
+
+def reachable_through(relay, node):
+    node.connect(relay.addresses)
+    node.reserve_on_relay(relay.peer_id)
+    return f"{relay.addresses[0]}/p2p-circuit/webrtc/p2p/{node.peer_id}"
+
+
+def test_the_browser_dials_by_webrtc_through_a_relay(start, relay):
+    node, js = start(listen_addrs=["/ip4/127.0.0.1/tcp/0"]), start.js()
+    address = reachable_through(relay, node)
+    until("the node announces it", lambda: address in node.addresses)
+    assert "/webrtc" in js.call("dial", address)
+    assert js.is_direct_to(node.peer_id)
+    assert js.call("ping", node.peer_id) >= 0
+    for size in 1, 1000, 500_000:
+        assert "/webrtc" in exchange(node, js, size)
+
+
+def test_the_node_dials_a_browser_behind_a_relay_and_gets_a_direct_connection(start, relay):
+    js, node = start.js(relay.addresses[0]), start(listen_addrs=["/ip4/127.0.0.1/tcp/0"])
+    address = f"{relay.addresses[0]}/p2p-circuit/webrtc/p2p/{js.id}"
+    until("the browser has its reservation", lambda: address in js.call("addresses"))
+    node.connect(address, timeout=DEADLINE_S)
+    until("the connection is a direct one", lambda: js.is_direct_to(node.peer_id))
+    exchange(node, js, 100_000)

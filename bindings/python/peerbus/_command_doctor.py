@@ -74,9 +74,7 @@ def report(found: Mapping[str, Any], attempts: List[Dict[str, Any]]) -> str:
     lines += _listed("relays", [_relay(one) for one in found["relays"]])
     lines += _listed("hole punches", [_punch(one) for one in found["hole_punches"]])
     lines += _listed("attempts", [f"{one['what']} {one['target']}: {one['error'] or one['result']}" for one in attempts])
-    for part in ("webrtc", "discovery"):
-        if found[part] is not None:
-            lines.append(f"{part}: {json.dumps(found[part])}")
+    lines += _webrtc(found["webrtc"]) + _discovery(found["discovery"])
     if not found["advice"]:
         return "\n".join([*lines, "", "nothing is in the way"])
     lines += ["", "what is in the way:"]
@@ -96,6 +94,28 @@ def _relay(one: Mapping[str, Any]) -> str:
         limits = f"{one['limit_bytes']} bytes and {one['limit_ms'] // 1000} s" if limited else "none"
         return f"{one['relay']}: reserved until {one['expires']}{trip}, limits of a connection: {limits}"
     return f"{one['relay']}: no reservation; {one['failure'] or 'not asked yet'}"
+
+
+def _webrtc(part: Mapping[str, Any]) -> List[str]:
+    if not part["enabled"]:
+        return ["WebRTC: off"]
+    servers = ", ".join([*part["stun_servers"], *part["turn_servers"]]) or "none"
+    counts = "WebRTC: {open} open, {opened} so far, {failed} failed".format(**part["counts"])
+    lines = [f"{counts}; ICE servers: {servers}"]
+    lines += _listed("WebRTC connections", [_webrtc_connection(one) for one in part["connections"]])
+    failure = part["last_failure"]
+    return lines + ([f"last WebRTC failure: {failure['peer']}: {failure['reason']}"] if failure else [])
+
+
+def _webrtc_connection(one: Mapping[str, Any]) -> str:
+    ends = [f"{one['path'][end]['type']} {one['path'][end]['address']}" for end in ("local", "remote")] if one["path"] else []
+    return f"{one['peer_id']}: {one['kind']}, {one['state']}{', ' if ends else ''}{' - '.join(ends)}"
+
+
+def _discovery(part: Mapping[str, Any]) -> List[str]:
+    dht, mdns = part["dht"], part["mdns"]
+    sources = f"discovery: DHT {dht['state']} ({dht['peers']} peers), mDNS {mdns['state']}"
+    return [f"{sources}; {part['found']} peers found by {part['searches']} searches"]
 
 
 def _punch(one: Mapping[str, Any]) -> str:

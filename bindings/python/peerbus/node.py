@@ -302,7 +302,7 @@ class Node(_Face):
         return await run_async(lambda waiter: self._core.diagnose(waiter, timeout))
 
     async def initiate_webrtc(self, peer_id: str, timeout: float = WEBRTC_TIMEOUT_S) -> Dict[str, Any]:
-        """Opens a WebRTC data channel with a connected peer; direct messages then travel on it (SPEC P2P-25, NEW-15).
+        """Opens a WebRTC connection with a connected peer; direct messages then travel on it (SPEC P2P-25, NEW-15).
 
         Returns it with the ``path`` that was found. Cancelling the task ends the attempt. Raises RefusedError (open
         already, or the peer said no), NotConnectedError, UnreachableError, TimeoutError, UnsupportedError."""
