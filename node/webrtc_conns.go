@@ -164,6 +164,7 @@ func (w *webrtcConns) connected(c network.Conn) {
 	w.state.open[c] = r
 	w.state.Unlock()
 	w.of.counted.opened.Add(1)
+	w.of.opened(c.RemotePeer())
 	w.of.announce(c.RemotePeer(), c.Stat().Direction == network.DirOutbound, WebRTCOpen, "", r.pair)
 }
 

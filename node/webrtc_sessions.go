@@ -74,8 +74,8 @@ type webrtcSessions struct {
 	state struct {
 		sync.RWMutex
 		byPeer     map[peer.ID]*webrtcSession
-		signalling map[peer.ID]struct{}      // whose offers are being read or answered
-		waiting    map[peer.ID]chan struct{} // to be offered to automatically; closed when a hole punch has failed
+		signalling map[peer.ID]struct{}     // whose offers are being read or answered
+		waiting    map[peer.ID]*upgradePlan // to be offered to automatically
 		ice        webrtc.ICEConfig
 		closed     bool
 	}
@@ -85,7 +85,7 @@ func newWebRTCSessions(n *Node) *webrtcSessions {
 	t := &webrtcSessions{node: n, upgradeDelay: upgradeDelay}
 	t.state.byPeer = map[peer.ID]*webrtcSession{}
 	t.state.signalling = map[peer.ID]struct{}{}
-	t.state.waiting = map[peer.ID]chan struct{}{}
+	t.state.waiting = map[peer.ID]*upgradePlan{}
 	t.conns = newWebRTCConns(t)
 	t.state.ice = iceOf(n.config.WebRTC)
 	// A configuration that names no addresses fails when the node begins to listen.

@@ -29,8 +29,8 @@ func (t *webrtcSessions) identified(e event.EvtPeerIdentificationCompleted) {
 		!speaksWebRTC(e.Protocols) || !t.conns.accepts(e.Peer) {
 		return
 	}
-	punched, planned := t.plan(e.Peer)
-	if !planned {
+	planned := t.plan(e.Peer)
+	if planned == nil {
 		return
 	}
 	delay := t.upgradeDelay
@@ -39,12 +39,14 @@ func (t *webrtcSessions) identified(e event.EvtPeerIdentificationCompleted) {
 		delay = min(delay, browserDelay)
 	}
 	spawned := t.node.spawn("webrtc upgrade", func() {
-		defer t.unplan(e.Peer)
 		timer := time.NewTimer(delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-punched:
+			t.unplan(e.Peer)
+		case <-planned.punched:
+		case <-planned.needless:
+			return
 		case <-t.node.ctx.Done():
 			return
 		}
@@ -77,16 +79,22 @@ func (t *webrtcSessions) onlyRelayed(id peer.ID) bool {
 	})
 }
 
-// plan answers false when the peer's upgrade is planned already, else what is closed when a hole punch has failed.
-func (t *webrtcSessions) plan(id peer.ID) (punched <-chan struct{}, planned bool) {
+// upgradePlan is an automatic start to come.
+type upgradePlan struct {
+	punched  chan struct{} // closed when a hole punch has failed: there is nothing to wait for
+	needless chan struct{} // closed when a WebRTC connection is there
+}
+
+// plan answers nil when the peer's upgrade is planned already.
+func (t *webrtcSessions) plan(id peer.ID) *upgradePlan {
 	t.state.Lock()
 	defer t.state.Unlock()
-	if _, planned := t.state.waiting[id]; planned {
-		return nil, false
+	if t.state.waiting[id] != nil {
+		return nil
 	}
-	failed := make(chan struct{})
-	t.state.waiting[id] = failed
-	return failed, true
+	planned := &upgradePlan{make(chan struct{}), make(chan struct{})}
+	t.state.waiting[id] = planned
+	return planned
 }
 
 // punchFailed lets WebRTC begin at once.
@@ -95,16 +103,23 @@ func (t *webrtcSessions) punchFailed(text string) {
 	if err != nil {
 		return
 	}
-	t.state.Lock()
-	defer t.state.Unlock()
-	if failed := t.state.waiting[id]; failed != nil {
-		close(failed)
-		t.state.waiting[id] = nil // planned still
+	if planned := t.unplan(id); planned != nil {
+		close(planned.punched)
 	}
 }
 
-func (t *webrtcSessions) unplan(id peer.ID) {
+// opened makes a plan needless.
+func (t *webrtcSessions) opened(id peer.ID) {
+	if planned := t.unplan(id); planned != nil {
+		close(planned.needless)
+	}
+}
+
+// unplan forgets a plan. Who forgets it may close one of its channels.
+func (t *webrtcSessions) unplan(id peer.ID) *upgradePlan {
 	t.state.Lock()
 	defer t.state.Unlock()
+	planned := t.state.waiting[id]
 	delete(t.state.waiting, id)
+	return planned
 }
