@@ -92,11 +92,22 @@ def test_a_report_without_advice_says_so():
         "connections": {"direct": 1, "relayed": 1, "limited": 0},
         "relays": [{"relay": "R", "reserved": False, "failure": "", "expires": ""}],
         "hole_punches": [{"peer": "P", "way": "near", "direct": False, "reason": "late", "took_ms": 5}],
-        "webrtc": None, "discovery": {"peers": 1}, "advice": [],
+        "webrtc": {"enabled": True, "stun_servers": ["stun:11.0.0.9"], "turn_servers": [],
+                   "counts": {"open": 1, "opened": 2, "failed": 3, "refused": 0},
+                   "connections": [{"peer_id": "Q", "kind": "connection", "state": "open",
+                                    "path": {"local": {"type": "host", "address": "a:1"},
+                                             "remote": {"type": "srflx", "address": "b:2"}}}],
+                   "last_failure": {"peer": "Z", "time": "", "reason": "no path"}},
+        "discovery": {"dht": {"state": "joined", "peers": 4}, "mdns": {"state": "off"}, "found": 5, "searches": 6},
+        "advice": [],
     }  # fmt: skip
     text = _command_doctor.report(found, [])
     assert text.endswith("nothing is in the way")
-    parts = ("(2 peers)", "a -> b", "R: no reservation; not asked yet", "P by near: late (5 ms)", 'discovery: {"peers": 1}')
+    parts = (
+        "(2 peers)", "a -> b", "R: no reservation; not asked yet", "P by near: late (5 ms)",
+        "WebRTC: 1 open, 2 so far, 3 failed; ICE servers: stun:11.0.0.9", "Q: connection, open, host a:1 - srflx b:2",
+        "last WebRTC failure: Z: no path", "DHT joined (4 peers), mDNS off; 5 peers found by 6 searches",
+    )  # fmt: skip
     for part in parts:
         assert part in text
 
