@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from program import Program, ProgramError
 from topology import Host
@@ -37,10 +42,12 @@ class OrderError(Exception):
 class Peer:
     """A node that obeys peer.py's orders. Use it in a with block."""
 
-    def __init__(self, host: Host, configuration: Config) -> None:
+    def __init__(self, host: Host, configuration: Config, trusted: Optional[Path] = None) -> None:
+        """trusted: PEM file of the authorities of this machine, instead of those that there are."""
         self.host = host
         command = ["ip", "netns", "exec", host.namespace, sys.executable, "-W", "error"]
-        self._program = Program([*command, str(HERE / "peer.py"), json.dumps(configuration)], ENVIRONMENT)
+        environment = {**ENVIRONMENT, "SSL_CERT_FILE": str(trusted)} if trusted else ENVIRONMENT
+        self._program = Program([*command, str(HERE / "peer.py"), json.dumps(configuration)], environment)
 
     def __enter__(self) -> Peer:
         try:
@@ -151,3 +158,43 @@ class Relay:
             raise
         self.peer_id: str = facts["peer_id"]
         self._addresses: List[str] = facts["addresses"]
+
+
+class ICEServer:
+    """A STUN and TURN server in a namespace, over UDP, TCP and TLS. Use it in a with block."""
+
+    USERNAME, CREDENTIAL = "alice", "secret"
+
+    def __init__(self, host: Host, directory: Path) -> None:
+        self.host, self.certificate = host, directory / "turn.pem"
+        command = ["ip", "netns", "exec", host.namespace, str(_turn_server()), "-ip", host.ipv4]
+        options = ["-username", self.USERNAME, "-credential", self.CREDENTIAL, "-certificate", str(self.certificate)]
+        self._program = Program([*command, *options], ENVIRONMENT)
+
+    def __enter__(self) -> ICEServer:
+        try:
+            self._addresses = self._program.answer(DEADLINE_S)
+        except ProgramError:
+            self._program.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._program.kill()
+        self._program.__exit__(None, None, None)
+
+    def ice_config(self, kind: str) -> Config:
+        """What a node has to know of it to use it as "stun", or as TURN over "udp", "tcp" or "tls"."""
+        if kind == "stun":
+            return {"stun_servers": [self._addresses["stun"]]}
+        account = {"username": self.USERNAME, "credential": self.CREDENTIAL}
+        return {"turn_servers": [{"urls": [self._addresses[kind]], **account}]}
+
+
+@functools.lru_cache(None)
+def _turn_server() -> Path:
+    """The built program; a second build at the same time would only cost time."""
+    program = Path(tempfile.mkdtemp(prefix="peerbus-nat")) / "turnserver"
+    atexit.register(shutil.rmtree, program.parent, True)
+    subprocess.run(["go", "build", "-o", str(program), "./tests/nat/turnserver"], cwd=ROOT, check=True)
+    return program

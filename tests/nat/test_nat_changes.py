@@ -1,4 +1,4 @@
-"""Messages go on when relays and addresses change: none is lost uncounted, none comes twice."""
+"""When relays and addresses change, every message arrives, once and in order."""
 
 from __future__ import annotations
 
