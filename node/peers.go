@@ -82,6 +82,10 @@ func (t *peerTable) connected(c network.Conn) {
 }
 
 func (t *peerTable) disconnected(c network.Conn) {
+	if t.node.gate.refused(c.RemotePeer()) {
+		// Disconnected on purpose and forgotten; yet libp2p remembers the addresses that it knew when it began to handle this end.
+		t.node.host.Peerstore().ClearAddrs(c.RemotePeer())
+	}
 	if !t.lastEnded(c) {
 		return
 	}

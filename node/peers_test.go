@@ -252,9 +252,7 @@ func TestAnIsolatedNodeExpelsForeigners(t *testing.T) {
 		t.Fatal(err)
 	}
 	receive(t, isolated, 1)
-	if known := isolated.host.Peerstore().Addrs(foreign.ID()); len(known) > 0 {
-		t.Errorf("the foreigner is not forgotten: %v", known)
-	}
+	waitUntil(t, "the foreigner is forgotten", func() bool { return len(isolated.host.Peerstore().Addrs(foreign.ID())) == 0 })
 }
 
 func TestOnePeerMayNotHoldMoreConnectionsThanAllowed(t *testing.T) {
