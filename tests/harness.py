@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 COMPILE_SECONDS = 180
 
@@ -39,3 +41,10 @@ def compile_program(sources, output, *, standard, library, flags=(), compiler=No
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return Path(output)
+
+
+def missing(reason):
+    """Skips; in CI it fails, because a skipped test would hide that nothing was checked."""
+    if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(reason)
+    pytest.fail(reason, pytrace=False)

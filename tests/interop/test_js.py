@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import missing
+from harness import missing
 from unaiverse_pair import until
 
 import peerbus
