@@ -632,6 +632,40 @@ public:
     Result<std::string> try_peers() const { return answer(GetConnectedPeers(instance_)); }
     std::string peers() const { return try_peers().value(); }
 
+    // Up to 60 s. Answer: when the reservation ends, JSON text.
+    Result<std::string> try_reserve_on_relay(std::string_view relay) {
+        const detail::Text text(relay);
+        if (auto failure = detail::cut(text)) return *failure;
+        return answer(ReserveOnRelay(instance_, text.c_str()));
+    }
+    std::string reserve_on_relay(std::string_view relay) { return try_reserve_on_relay(relay).value(); }
+
+    // JSON: how this node is reached, and what is in the way. Up to 2 s.
+    Result<std::string> try_diagnose() const { return answer(Diagnose(instance_)); }
+    std::string diagnose() const { return try_diagnose().value(); }
+
+    // -- WebRTC --
+
+    // Up to 60 s; start("InitiateWebRTCConnection", peer, timeout) takes another time. Answer: the connection with its path, JSON.
+    Result<std::string> try_initiate_webrtc(std::string_view peer) {
+        const detail::Text text(peer);
+        if (auto failure = detail::cut(text)) return *failure;
+        return answer(InitiateWebRTCConnection(instance_, text.c_str()));
+    }
+    std::string initiate_webrtc(std::string_view peer) { return try_initiate_webrtc(peer).value(); }
+
+    // Messages on their way get up to 1 s. None open: success.
+    Result<void> try_close_webrtc(std::string_view peer) { return with_text(CloseWebRTCConnection, peer); }
+    void close_webrtc(std::string_view peer) { try_close_webrtc(peer).value(); }
+
+    // JSON list.
+    Result<std::string> try_webrtc_connections() const { return answer(GetWebRTCConnections(instance_)); }
+    std::string webrtc_connections() const { return try_webrtc_connections().value(); }
+
+    // servers: the JSON of UpdateICEConfig, for later WebRTC connections; what it does not name stays.
+    Result<void> try_set_ice_config(std::string_view servers) { return with_text(UpdateICEConfig, servers); }
+    void set_ice_config(std::string_view servers) { try_set_ice_config(servers).value(); }
+
     // -- Messages --
 
     // Into the outbound queue, see peerbus_send.

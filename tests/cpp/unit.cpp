@@ -28,10 +28,10 @@ template <class Call> peerbus_code thrown_by(Call call) {
 
 static std::string directory;
 
-static std::string config(const std::string &name) {
+static std::string config(const std::string &name, const std::string &more = "") {
     return R"({"identity_dir":")" + directory + "/" + name +
            R"(","listen_ips":["127.0.0.1"],"nat":{"port_mapping":false,"hole_punching":false,"autonat":false},)"
-           R"("dht":{"enabled":false}})";
+           R"("dht":{"enabled":false})" + more + "}";
 }
 
 static const Library &library() {
@@ -176,6 +176,61 @@ static void a_channel_handle_gives_ids_and_tells_how_far_messages_are() {
     CHECK(channel.try_send(peerbus::bytes("x"), 0s).code() == PEERBUS_INVALID_ARGUMENT);
 }
 
+// The text of a member of a JSON object.
+static std::string field(const std::string &json, std::string_view name) {
+    return Json(Json(json).member(name).value_or("")).text();
+}
+
+static void a_webrtc_connection_opens_beside_a_direct_one_and_closes() {
+    Pair pair;
+    CHECK(pair.alice.webrtc_connections() == "[]");
+    const auto opened = pair.alice.initiate_webrtc(pair.bob.id());
+    CHECK(field(opened, "kind") == "session" && field(opened, "peer_id") == pair.bob.id());
+    const auto list = pair.alice.webrtc_connections();
+    const auto listed = Json(list).entries();
+    CHECK(listed.size() == 1 && field(std::string(listed[0]), "state") == "open");
+    CHECK(pair.alice.try_initiate_webrtc(pair.bob.id()).code() == PEERBUS_REFUSED);
+    pair.alice.close_webrtc(pair.bob.id());
+    pair.alice.close_webrtc(pair.bob.id());
+    CHECK(pair.alice.webrtc_connections() == "[]");
+}
+
+static void a_webrtc_connection_replaces_a_relayed_one() {
+    Node relay(library(), 2, config("relay", R"(,"relay":{"enable_service":true},"network":{"force_public":true})"));
+    Node alice(library(), 0, config("alice")), bob(library(), 1, config("bob"));
+    bob.connect(relay.addresses());
+    bob.reserve_on_relay(relay.id());
+    alice.connect({relay.addresses()[0] + "/p2p-circuit/p2p/" + bob.id()});
+    CHECK(field(alice.initiate_webrtc(bob.id()), "kind") == "connection");
+    CHECK(field(field(alice.diagnose(), "connections"), "relayed") == "0");
+    const auto channel = peerbus::direct_channel(alice.id(), bob.id(), "test");
+    alice.send(channel, peerbus::bytes("by webrtc"), 5s);
+    CHECK(bob.receive(10s)[0].text() == "by webrtc");
+    CHECK(alice.try_reserve_on_relay(bob.id()).code() == PEERBUS_REFUSED);
+}
+
+static void ice_servers_are_replaced_one_kind_at_a_time() {
+    Pair pair;
+    const auto servers = [&](std::string_view kind) { return field(field(pair.alice.diagnose(), "webrtc"), kind); };
+    pair.alice.set_ice_config(
+        R"({"stun_servers":["stun:127.0.0.1:9"],"turn_servers":[{"urls":"turn:127.0.0.1:9","username":"u","credential":"c"}]})");
+    CHECK(servers("stun_servers") == R"(["stun:127.0.0.1:9"])" && servers("turn_servers") == R"(["turn:127.0.0.1:9"])");
+    pair.alice.set_ice_config(R"({"stun_servers":[]})");
+    CHECK(servers("stun_servers") == "[]" && servers("turn_servers") == R"(["turn:127.0.0.1:9"])");
+    CHECK(pair.alice.try_set_ice_config(R"({"stun_servers":["http://x"]})").code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(thrown_by([&] { pair.alice.set_ice_config("["); }) == PEERBUS_INVALID_ARGUMENT);
+}
+
+static void webrtc_without_a_connection_is_an_error() {
+    Pair pair;
+    pair.alice.disconnect(pair.bob.id());
+    CHECK(pair.alice.try_initiate_webrtc(pair.bob.id()).code() == PEERBUS_NOT_CONNECTED);
+    CHECK(pair.alice.try_initiate_webrtc("nobody").code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(pair.alice.try_close_webrtc("nobody").code() == PEERBUS_INVALID_ARGUMENT);
+    pair.alice.close();
+    CHECK(pair.alice.try_webrtc_connections().code() == PEERBUS_CLOSED);
+}
+
 static void nothing_waiting_is_an_empty_success() {
     Node node(library(), 0, config("alice"));
     CHECK(node.receive(0ms).empty());
@@ -291,6 +346,10 @@ static const struct {
     TEST(a_closed_node_answers_closed_also_when_its_slot_has_another_node),
     TEST(a_message_travels_and_its_batch_outlives_the_node),
     TEST(a_channel_handle_gives_ids_and_tells_how_far_messages_are),
+    TEST(a_webrtc_connection_opens_beside_a_direct_one_and_closes),
+    TEST(a_webrtc_connection_replaces_a_relayed_one),
+    TEST(ice_servers_are_replaced_one_kind_at_a_time),
+    TEST(webrtc_without_a_connection_is_an_error),
     TEST(nothing_waiting_is_an_empty_success),
     TEST(sending_now_reports_what_the_transport_says),
     TEST(topics_reach_their_subscribers),
