@@ -478,10 +478,11 @@ int peerbus_channel_close(int instance, int handle);
 
 /* What a direct channel on which this node sends guarantees now, and how far it is:
  *   {"channel","peer","protocol":"/peerbus/channel/1.0.0" | "/unaiverse/chat/1.0.0" | "" before the first message decided,
- *    "connected":true,"guarantees":["ordered","once","acknowledged","resumed","restart_detected","backpressure"],
+ *    "connected":true,"address":"/ip4/192.0.2.7/tcp/4001","guarantees":["ordered","once","acknowledged","resumed","restart_detected","backpressure"],
  *    "last":9,"sent":9,"accepted":8,"taken":5,"waiting":1,"waiting_bytes":4096}
  * last is the newest message id; every message up to the ids behind it has that state, or is lost. waiting messages are not
- * acknowledged. On chat the guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */
+ * acknowledged. address is the peer's end of the stream that carries the messages now (/p2p-circuit in it: through a relay); ""
+ * while there is none, or while a WebRTC session carries chat. On chat the guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */
 char *GetChannelInfo(int instance, const char *channel);
 
 /* Waits until every message that was queued on the channel before this call is in the peer's receive queue; on a chat

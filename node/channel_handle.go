@@ -118,6 +118,7 @@ type ChannelInfo struct {
 	Peer         string   `json:"peer"`
 	Protocol     string   `json:"protocol"` // "" before the first message decided
 	Connected    bool     `json:"connected"`
+	Address      string   `json:"address"` // the peer's end of the stream that carries the messages now; "" while there is none
 	Guarantees   []string `json:"guarantees"`
 	Last         uint64   `json:"last"` // newest message id
 	Sent         uint64   `json:"sent"` // every message up to this id was sent, or lost
@@ -155,6 +156,7 @@ func (o *outbound) info() ChannelInfo {
 	switch {
 	case s.link != nil:
 		info.Protocol, info.Guarantees, info.Connected = ChatProtocol, chatGuarantees, s.link.connected()
+		info.Address = s.link.address()
 		info.Accepted, info.Taken = 0, 0
 	case s.sender != nil:
 		p := s.sender.Progress()
@@ -164,6 +166,9 @@ func (o *outbound) info() ChannelInfo {
 		info.Accepted += p.Settled
 		info.Taken += p.Taken
 		info.Waiting, info.WaitingBytes = s.sender.Unsettled(), s.sender.Held()
+		if s.stream != nil && s.stream.accepted {
+			info.Address = s.stream.Conn().RemoteMultiaddr().String()
+		}
 	}
 	return info
 }

@@ -284,6 +284,19 @@ func (l *link) connected() bool {
 	return l.node.webrtc.writable(l.peer) != nil || l.node.isConnected(l.peer)
 }
 
+// address is where the stream leads that the link writes now; "" when there is none, or a WebRTC session carries the messages.
+func (l *link) address() string {
+	if l.node.webrtc.writable(l.peer) != nil {
+		return ""
+	}
+	l.state.Lock()
+	defer l.state.Unlock()
+	if l.state.current == nil {
+		return ""
+	}
+	return l.state.current.Conn().RemoteMultiaddr().String()
+}
+
 func (n *Node) isConnected(id peer.ID) bool {
 	switch n.host.Network().Connectedness(id) {
 	case network.Connected, network.Limited:

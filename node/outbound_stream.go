@@ -62,7 +62,21 @@ func (o *outbound) begin(raw network.Stream) error {
 	o.state.Unlock()
 	o.node.peers.markApplication(o.peer.id)
 	o.poke()
+	o.leaveRelay(raw.Conn())
 	return nil
+}
+
+// leaveRelay moves the channel off a relayed connection if the peer has a direct one: it may have come while the stream was opened.
+func (o *outbound) leaveRelay(c network.Conn) {
+	if !isRelayed(c.RemoteMultiaddr()) {
+		return
+	}
+	for _, other := range o.node.host.Network().ConnsToPeer(o.peer.id) {
+		if !other.IsClosed() && !isRelayed(other.RemoteMultiaddr()) {
+			o.connected(other)
+			return
+		}
+	}
 }
 
 // newStream opens a stream on the connection that the channel shall move to, or else on the one that libp2p finds best.

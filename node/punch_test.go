@@ -189,6 +189,39 @@ func TestMessagesMoveToTheDirectConnectionWithoutLossRepetitionOrReordering(t *t
 	}
 }
 
+func TestAChannelWhoseStreamOpensOnTheRelayWhileADirectConnectionComesLeavesTheRelay(t *testing.T) {
+	a, b, _ := relayedPair(t)
+	channel := directChannel(b.id, a.id, "~")
+	deliver := func() {
+		t.Helper()
+		if err := b.Send(within(t), channel, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, a, 1)
+	}
+	deliver()
+	relayed := relayedConnOf(t, b, a.id)
+	if err := b.punches.forceDial(a.id, a.host.Addrs()); err != nil {
+		t.Fatal(err)
+	}
+	o := b.outbounds.find(channel)
+	direct := func() bool {
+		deliver() // an idle channel opens its stream with the next message
+		address := o.info().Address
+		return address != "" && !strings.Contains(address, "/p2p-circuit")
+	}
+	waitUntil(t, "the channel is on the direct connection", direct)
+
+	// As if the direct connection had come after the stream was asked for and before it was there.
+	o.state.Lock()
+	stream := o.state.stream
+	o.state.moveTo = relayed
+	o.state.Unlock()
+	o.streamEnded(stream, errMoved)
+	deliver()
+	waitUntil(t, "the channel has left the relay", direct)
+}
+
 func TestWhatDCUtRTellsBecomesOneRecordPerPunch(t *testing.T) {
 	n := startNode(t)
 	other := startNode(t).id

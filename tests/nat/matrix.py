@@ -137,6 +137,7 @@ def _talk(case: Case, thirds: Dict[str, Host], left: Peer, right: Peer) -> Outco
     final = None
     if case.way in (PUNCHED, WEBRTC, TURN):
         peers = left.ask("await_way", peer=right.peer_id, relayed=False, timeout=DEADLINE_S)["peers"]
+        left.ask("await_channel", peer=right.peer_id, relayed=False, timeout=DEADLINE_S)
         final = time.monotonic() - started
         address = next(peer["addrs"][0] for peer in peers if peer["id"] == right.peer_id)
     before = {way: host.received_bytes() for way, host in thirds.items()}

@@ -96,6 +96,12 @@ class Peer:
         self._until(lambda: any(p["id"] == peer and p["relayed"] == relayed for p in self._node.peers()), timeout)
         return {"seconds": time.monotonic() - started, "peers": self._node.peers()}
 
+    def await_channel(self, peer: str, relayed: bool, timeout: float) -> None:
+        """Until the channel's stream to the peer is one through a relay, or is not."""
+        channel = self._node.channel(peer)
+        self._until(lambda: ("/p2p-circuit" in channel.info()["address"]) == relayed, timeout)
+        channel.close()
+
     def await_address(self, part: str, present: bool, timeout: float) -> Dict[str, Any]:
         """Until one of the own addresses contains the part, or none does."""
         self._until(lambda: any(part in address for address in self._node.addresses) == present, timeout)
