@@ -33,6 +33,29 @@ func TestTakenMessagesLeaveBeforeClose(t *testing.T) {
 	expectLosses(t, a, directionOut, map[string]uint64{})
 }
 
+func TestWhatIsReceivedJustBeforeTheReceiverClosesIsAcceptedForItsSender(t *testing.T) {
+	payload := make([]byte, 256_000) // its acknowledgement is not due at once
+	for range 20 {
+		a, b := startPair(t)
+		channel := directChannel(b.id, a.id, "~")
+		accepted := make(chan error, 1)
+		go func() {
+			err := b.Send(within(t), channel, payload)
+			if err == nil {
+				err = b.Flush(within(t), channel)
+			}
+			accepted <- err
+		}()
+		receive(t, a, 1)
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-accepted; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCloseEndsEveryGoroutineAndEveryWait(t *testing.T) {
 	a, b := startPair(t)
 	topic := topicName(a.id, "x")

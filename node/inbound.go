@@ -21,7 +21,7 @@ import (
 const goodbyeTimeout = time.Second
 
 // inStream is one stream of an acknowledged channel that a peer sends on. One goroutine reads (inbound_reader.go), another one
-// writes the acknowledgements (inbound_acks.go) and has the last word.
+// writes the acknowledgements (inbound_acks.go). The reading one has the last word.
 //
 //	opening --OPEN taken--> serving --FINISH, stream lost, violation, fenced or node closes--> leaving --> ended
 //	   +------------- refused: CLOSE ---------------------------------------------------------------------> ended
@@ -93,8 +93,9 @@ func (n *Node) acceptChannel(raw network.Stream) {
 	err := newInReader(in, source).run()
 	n.log.Debug("channel stream ended", "peer", in.from, "channel", in.name, "reason", err)
 	in.cancel(endFor(err))
-	n.inbounds.table.Release(in.stream, in.from, time.Now())
 	<-acknowledging
+	in.depart()
+	n.inbounds.table.Release(in.stream, in.from, time.Now())
 	if n.ctx.Err() != nil {
 		in.awaitFarewell()
 	}
@@ -147,6 +148,20 @@ func (in *inStream) judge(channel string) error {
 	}
 	in.node.losses.add(directionIn, reason, "", in.from, 1)
 	return endOfStream{session.CloseRefused, "only the owner of a direct channel may send on it, to its target"}
+}
+
+// depart says goodbye when nothing is read or acknowledged any more. A node that closes acknowledges what it has accepted: the stream
+// must not be released before, or the sender never learns of it.
+func (in *inStream) depart() {
+	end := endFor(context.Cause(in.ctx))
+	if in.node.ctx.Err() != nil {
+		end = endClosing
+	}
+	var last []byte
+	if end.code == session.CloseGoingAway {
+		last = in.receiver.AppendAck(nil, in.stream.Generation())
+	}
+	in.sayGoodbye(last, end)
 }
 
 // sayGoodbye writes what is left to say and closes the stream. The last acknowledgement keeps messages from being in doubt.

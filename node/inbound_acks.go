@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -37,15 +36,6 @@ func (in *inStream) acknowledge() {
 		in.armed.Store(false)
 	}
 	in.wakeAcknowledging() // the token may have been for the stream that replaces this one
-	end := endFor(context.Cause(in.ctx))
-	if in.node.ctx.Err() != nil {
-		end = endClosing
-	}
-	var last []byte
-	if end.code == session.CloseGoingAway {
-		last = in.receiver.AppendAck(nil, in.stream.Generation())
-	}
-	in.sayGoodbye(last, end)
 }
 
 func (in *inStream) writeAck(frames []byte) error {
