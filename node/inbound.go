@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -35,7 +34,6 @@ type inStream struct {
 	stream   *session.Stream
 	receiver *session.Receiver
 	origin   *queue.Source
-	armed    atomic.Bool // the acknowledging goroutine waits with a timer
 
 	ctx    context.Context // ends with why the stream ends
 	cancel context.CancelCauseFunc

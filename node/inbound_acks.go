@@ -26,14 +26,12 @@ func (in *inStream) acknowledge() {
 		if !at.IsZero() {
 			timer.Reset(time.Until(at))
 			alarm = timer.C
-			in.armed.Store(true)
 		}
 		select {
 		case <-in.receiver.Due:
 		case <-alarm:
 		case <-in.ctx.Done():
 		}
-		in.armed.Store(false)
 	}
 	in.wakeAcknowledging() // the token may have been for the stream that replaces this one
 }
@@ -47,14 +45,6 @@ func (in *inStream) writeAck(frames []byte) error {
 	}
 	_, err := in.Write(frames)
 	return err
-}
-
-// ackSoon makes sure that an acknowledgement follows what was settled just now.
-func (in *inStream) ackSoon(now time.Time) {
-	due, at := in.receiver.AckDue(now)
-	if due || !at.IsZero() && !in.armed.Load() {
-		in.wakeAcknowledging()
-	}
 }
 
 func (in *inStream) wakeAcknowledging() {

@@ -154,10 +154,8 @@ func (r *inReader) head() (session.Head, error) {
 
 // control takes a frame that is no message. What came before it is settled first.
 func (r *inReader) control(head session.Head, body []byte) error {
-	if head.Type != session.TypePing {
-		if err := r.handOver(); err != nil {
-			return err
-		}
+	if err := r.handOver(); err != nil {
+		return err
 	}
 	control, err := r.stream.Take(head, body)
 	if err != nil {
@@ -166,11 +164,6 @@ func (r *inReader) control(head session.Head, body []byte) error {
 	switch control {
 	case session.ControlReposition:
 		return r.reposition()
-	case session.ControlAck:
-		if err := r.handOver(); err != nil {
-			return err
-		}
-		r.ackSoon(time.Now())
 	case session.ControlFinish:
 		return endFinished
 	case session.ControlClose:
@@ -334,7 +327,6 @@ func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
 			}
 			fresh = fresh[1:]
 		}
-		r.ackSoon(now)
 	}
 	return nil, nil
 }
@@ -351,14 +343,12 @@ func leading(refused []string) int {
 
 // refuse drops a message by the word of the node's guard.
 func (r *inReader) refuse(m queue.Message, reason string) error {
-	now := time.Now()
-	if err := r.receiver.Drop(1, session.DropRefused, now); err != nil {
+	if err := r.receiver.Drop(1, session.DropRefused, time.Now()); err != nil {
 		return err
 	}
 	r.node.losses.add(directionIn, reason, r.name, r.from, 1)
 	freePayload(r.node.memory, m.Data)
 	r.gap += m.Gap // its own absence is no gap: it was not meant to come
-	r.ackSoon(now)
 	return nil
 }
 

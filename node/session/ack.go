@@ -23,14 +23,17 @@ func (a *ackState) limits(open Open, o ReceiverOptions) {
 	a.delay = o.AckDelay
 }
 
-func (a *ackState) note(messages int, now time.Time) {
+// note answers whether these are the first ones that no acknowledgement covers.
+func (a *ackState) note(messages int, now time.Time) (first bool) {
 	if messages == 0 {
-		return
+		return false
 	}
-	if a.messages == 0 {
+	first = a.messages == 0
+	if first {
 		a.since = now
 	}
 	a.messages += messages
+	return first
 }
 
 func (a *ackState) clear() { a.messages, a.bytes, a.force, a.since = 0, 0, false, time.Time{} }
@@ -40,19 +43,37 @@ func (r *Receiver) AckDue(now time.Time) (bool, time.Time) {
 	r.state.Lock()
 	defer r.state.Unlock()
 	a := &r.state.ack
-	maxBytes := max(1, min(a.maxBytes, r.state.window/4))
 	switch {
 	case r.state.current == nil:
 		return false, time.Time{}
-	case a.force || a.messages >= a.maxMessages || a.bytes >= maxBytes && a.messages > 0:
-		return true, now
-	case len(r.state.drops)-r.state.told >= maxDrops/2:
+	case r.ackDueLocked():
 		return true, now
 	case a.messages == 0:
 		return false, time.Time{}
 	}
 	due := a.since.Add(a.delay)
 	return !now.Before(due), due
+}
+
+// ackDueLocked tells whether an acknowledgement is due whatever the time is.
+func (r *Receiver) ackDueLocked() bool {
+	a := &r.state.ack
+	if a.force || a.messages >= a.maxMessages || len(r.state.drops)-r.state.told >= maxDrops/2 {
+		return true
+	}
+	return a.messages > 0 && a.bytes >= max(1, min(a.maxBytes, r.state.window/4))
+}
+
+// signalLocked tells who sends acknowledgements that one is due, or that the time of the next one is known now. Messages
+// between the first and the one that makes it due wake nobody.
+func (r *Receiver) signalLocked(first bool) {
+	if !first && !r.ackDueLocked() {
+		return
+	}
+	select {
+	case r.Due <- struct{}{}:
+	default:
+	}
 }
 
 // AppendAck appends what the sender shall know now, for the stream of that generation; nothing when that one is fenced.

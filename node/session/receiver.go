@@ -29,7 +29,7 @@ type Receiver struct {
 	// Reposition to Settle, so that a new stream's messages stay behind those that an old stream's reader still puts.
 	Turn chan struct{}
 
-	// Due holds a token when Taken or SetWindow may have made an acknowledgement due: look at AckDue.
+	// Due holds a token when what AckDue answers may have become sooner: look at it.
 	Due chan struct{}
 
 	options  ReceiverOptions
@@ -176,30 +176,33 @@ func (r *Receiver) Reposition(st *Stream) (gap uint64, err error) {
 func (r *Receiver) Settle(count int, now time.Time) error {
 	r.state.Lock()
 	defer r.state.Unlock()
-	return r.settleLocked(count, now)
+	first, err := r.settleLocked(count, now)
+	r.signalLocked(first)
+	return err
 }
 
 // Drop says that the queue did not take the next count messages of the batch.
 func (r *Receiver) Drop(count int, reason DropReason, now time.Time) error {
 	r.state.Lock()
 	defer r.state.Unlock()
-	first := r.state.expected - r.state.pending
-	if err := r.settleLocked(count, now); err != nil || count == 0 {
+	dropped := r.state.expected - r.state.pending
+	first, err := r.settleLocked(count, now)
+	if err != nil || count == 0 {
 		return err
 	}
-	r.addDropLocked(Dropped{First: first, Count: uint64(count), Reason: reason})
+	r.addDropLocked(Dropped{First: dropped, Count: uint64(count), Reason: reason})
+	r.signalLocked(first)
 	return nil
 }
 
-func (r *Receiver) settleLocked(count int, now time.Time) error {
+func (r *Receiver) settleLocked(count int, now time.Time) (first bool, err error) {
 	s := &r.state
 	if count < 0 || uint64(count) > s.pending {
-		return ErrUnsettled
+		return false, ErrUnsettled
 	}
 	s.pending -= uint64(count)
-	s.ack.note(count, now)
-	r.takeLocked(now)
-	return nil
+	first = s.ack.note(count, now)
+	return r.takeLocked(now) || first, nil
 }
 
 // Taken says that the application has taken, or the queue's policy evicted, all messages below next. It may be quicker than the
@@ -208,28 +211,19 @@ func (r *Receiver) Taken(next uint64, now time.Time) {
 	r.state.Lock()
 	defer r.state.Unlock()
 	r.state.left = max(r.state.left, next)
-	if r.takeLocked(now) {
-		r.due()
-	}
+	r.signalLocked(r.takeLocked(now))
 }
 
 // takeLocked brings taken up to what has left and is settled.
-func (r *Receiver) takeLocked(now time.Time) bool {
+func (r *Receiver) takeLocked(now time.Time) (first bool) {
 	s := &r.state
 	next := min(s.left, s.expected-s.pending)
 	if next <= s.taken || !r.taken {
 		return false
 	}
-	s.ack.note(int(min(next-max(s.taken, 1), 1<<20)), now)
+	first = s.ack.note(int(min(next-max(s.taken, 1), 1<<20)), now)
 	s.taken = next
-	return true
-}
-
-func (r *Receiver) due() {
-	select {
-	case r.Due <- struct{}{}:
-	default:
-	}
+	return first
 }
 
 // SetWindow changes how much the sender may have in flight; the sender learns it with the next acknowledgement, which is due
@@ -239,5 +233,5 @@ func (r *Receiver) SetWindow(bytes int) {
 	defer r.state.Unlock()
 	r.state.window = max(0, bytes)
 	r.state.ack.force = true
-	r.due()
+	r.signalLocked(true)
 }

@@ -84,7 +84,6 @@ type Control uint8
 const (
 	ControlNone       Control = iota
 	ControlReposition         // call Receiver.Reposition
-	ControlAck                // acknowledge now: AckDue says so too
 	ControlFinish             // the sender is done with the session; nothing follows
 	ControlClose              // the sender closes the stream
 )
@@ -99,7 +98,7 @@ func (st *Stream) Take(h Head, fields []byte) (Control, error) {
 		return st.reposition(fields)
 	case TypePing:
 		st.receiver.forceAck()
-		return ControlAck, ParseEmpty(fields)
+		return ControlNone, ParseEmpty(fields)
 	case TypeFinish:
 		st.phase = streamFinished
 		return ControlFinish, ParseEmpty(fields)
@@ -133,4 +132,5 @@ func (r *Receiver) forceAck() {
 	r.state.Lock()
 	defer r.state.Unlock()
 	r.state.ack.force = true
+	r.signalLocked(true)
 }
