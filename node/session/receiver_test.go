@@ -211,6 +211,63 @@ func TestAcknowledgementsAreDueByCountBytesOrTime(t *testing.T) {
 	want(false, time.Time{})
 }
 
+func TestOnlyTheFirstMessageAndTheOneThatMakesAnAcknowledgementDueSignal(t *testing.T) {
+	now := time.Unix(1, 0)
+	open := testOpen(1, 1)
+	open.AckMessages, open.ReportTaken = 6, true
+	st := mustOpen(t, NewTable(TableOptions{}), "peer", open, now).Stream
+	r := st.Receiver()
+	signalled := func() bool {
+		select {
+		case <-r.Due:
+			return true
+		default:
+			return false
+		}
+	}
+	expect := func(what string, want bool) {
+		t.Helper()
+		if got := signalled(); got != want {
+			t.Errorf("%s: signalled %v, want %v", what, got, want)
+		}
+	}
+	settle := func() {
+		t.Helper()
+		st.Count(1)
+		if _, err := r.Offer(st); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Settle(1, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := st.Take(Head{Type: TypePosition}, []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	r.AppendAck(nil, 1)
+	signalled() // whatever the opening left
+	settle()
+	expect("the first message, whose acknowledgement has a time now", true)
+	settle()
+	r.Taken(2, now)
+	settle()
+	r.Taken(3, now)
+	expect("messages in between", false)
+	settle()
+	expect("the one that makes it due", true)
+	r.AppendAck(nil, 1)
+	r.Taken(5, now)
+	expect("the first one taken after an acknowledgement", true)
+	r.AppendAck(nil, 1)
+	if _, err := st.Take(Head{Type: TypePing}, nil); err != nil {
+		t.Fatal(err)
+	}
+	expect("a PING", true)
+	r.AppendAck(nil, 1)
+	r.SetWindow(1 << 20)
+	expect("another window", true)
+}
+
 func TestTakenIsAcknowledgedOnlyWhenAskedFor(t *testing.T) {
 	p := newPair(t, SenderOptions{})
 	p.accept("a")
