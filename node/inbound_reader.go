@@ -14,6 +14,8 @@ const (
 	// inBatchMessages and inBatchBytes are how much goes into the receive queue at a time.
 	inBatchMessages = 256
 	inBatchBytes    = 1 << 20
+	// smallPiece is the most memory that small payloads share.
+	smallPiece = 16 << 10
 )
 
 // inReader decodes the frames of one stream.
@@ -25,6 +27,7 @@ type inReader struct {
 	refused  []string        // of each of pending, why the node's guard refuses it; "" when it does not
 	bytes    int             // of pending
 	reserved int64           // bytes of pending, and of the payload being read, that the peer's budget counts
+	small    []byte          // memory for small payloads
 	gap      uint64          // messages that the sender gave up before the next one
 	spent    int64           // payload bytes received so far
 
@@ -71,6 +74,7 @@ func (r *inReader) run() error {
 // fill reads from the stream under a deadline within a frame, and without one between frames. What was decoded goes into the
 // queue first, since the read may block.
 func (r *inReader) fill(p []byte) (int, error) {
+	r.small = nil
 	if len(r.pending) > 0 {
 		began := time.Now()
 		if err := r.handOver(); err != nil {
@@ -215,14 +219,24 @@ func (r *inReader) message(head session.Head) error {
 // payload reads size bytes. The buffer grows with what arrives, and large ones count against the peer's budget.
 func (r *inReader) payload(size int) ([]byte, error) {
 	if size < LargePayload {
-		small := make([]byte, size)
-		_, err := io.ReadFull(r.source, small)
-		return small, err
+		return r.smallPayload(size)
 	}
 	if err := r.reserve(int64(size)); err != nil {
 		return nil, err
 	}
 	return readPayload(r.source, r.node.memory, size, int(max(firstPayloadBuffer, r.spent)))
+}
+
+// smallPayload takes its memory from a piece for all that has arrived: messages of a burst leave the queue in order, so the
+// first ones of a piece do not hold it for long.
+func (r *inReader) smallPayload(size int) ([]byte, error) {
+	if len(r.small) < size {
+		r.small = make([]byte, max(size, min(r.source.Buffered(), smallPiece)))
+	}
+	payload := r.small[:size:size]
+	r.small = r.small[size:]
+	_, err := io.ReadFull(r.source, payload)
+	return payload, err
 }
 
 // reserve waits until the peer's other channels leave room for one more large payload.
