@@ -31,6 +31,16 @@ func textArgument(name string, text *C.char, length C.size_t) (string, error) {
 	return copied, nil
 }
 
+// channelArgument is textArgument for the channel of a message: one that was sent on before is not copied again.
+func (i *instance) channelArgument(channel *C.char, length C.size_t) (string, error) {
+	if channel != nil && length <= C.PEERBUS_MAX_TEXT {
+		if known, ok := i.node.Routed(unsafe.String((*byte)(unsafe.Pointer(channel)), int(length))); ok {
+			return known, nil
+		}
+	}
+	return textArgument("channel", channel, length)
+}
+
 func peerArgument(text *C.char, length C.size_t) (peer.ID, error) {
 	id, err := textArgument("peerID", text, length)
 	if err != nil {
@@ -78,7 +88,8 @@ func bytesArgument(data unsafe.Pointer, size, most uint64) ([]byte, error) {
 	return unsafe.Slice((*byte)(data), size), nil
 }
 
-// callContext is the deadline of one call. Its timer starts when somebody waits for it, since most calls never do.
+// callContext is the deadline of one call. Its timer starts when somebody waits for it, since most calls never do. One without
+// time keeps no state, so that calls may share it.
 type callContext struct {
 	context.Context // of the node
 	timeout         time.Duration
@@ -90,7 +101,22 @@ func newCallContext(parent context.Context, timeout time.Duration) *callContext 
 	return &callContext{Context: parent, timeout: timeout}
 }
 
+// callContext is newCallContext for a call on this node.
+func (i *instance) callContext(timeout time.Duration) *callContext {
+	if timeout == 0 {
+		return i.atOnce
+	}
+	return newCallContext(i.node.Context(), timeout)
+}
+
+var passed = make(chan struct{})
+
+func init() { close(passed) }
+
 func (c *callContext) Done() <-chan struct{} {
+	if c.timeout == 0 {
+		return passed
+	}
 	if c.waiting == nil {
 		c.waiting, c.cancel = context.WithTimeout(c.Context, c.timeout)
 	}
@@ -99,15 +125,18 @@ func (c *callContext) Done() <-chan struct{} {
 
 func (c *callContext) Err() error {
 	switch {
-	case c.waiting != nil:
-		return c.waiting.Err()
 	case c.timeout == 0:
 		return context.DeadlineExceeded
+	case c.waiting != nil:
+		return c.waiting.Err()
 	}
 	return c.Context.Err()
 }
 
 func (c *callContext) Deadline() (time.Time, bool) {
+	if c.timeout == 0 {
+		return time.Now(), true
+	}
 	c.Done()
 	return c.waiting.Deadline()
 }

@@ -107,7 +107,7 @@ func onHandle(number, handle, timeoutMs C.int) (i *instance, c *node.Channel, ca
 	if c, err = i.channels.find(handle); err != nil {
 		return i, nil, nil, err
 	}
-	return i, c, newCallContext(i.node.Context(), timeout), nil
+	return i, c, i.callContext(timeout), nil
 }
 
 //export go_peerbus_channel_send

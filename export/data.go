@@ -66,7 +66,7 @@ func (i *instance) dataCall(channel *C.char, channelLength C.size_t, data unsafe
 	if err != nil {
 		return dataCall{}, err
 	}
-	name, err := textArgument("channel", channel, channelLength)
+	name, err := i.channelArgument(channel, channelLength)
 	if err != nil {
 		return dataCall{}, err
 	}
@@ -74,7 +74,7 @@ func (i *instance) dataCall(channel *C.char, channelLength C.size_t, data unsafe
 	if err != nil {
 		return dataCall{}, err
 	}
-	return dataCall{name, payload, newCallContext(i.node.Context(), timeout)}, nil
+	return dataCall{name, payload, i.callContext(timeout)}, nil
 }
 
 // scratch lists carry messages from the queue to the batch.
@@ -109,7 +109,7 @@ func (i *instance) receiveCall(channel *C.char, channelLength C.size_t, timeoutM
 		return "", nil, err
 	}
 	name, err := channelOrAll(channel, channelLength)
-	return name, newCallContext(i.node.Context(), timeout), err
+	return name, i.callContext(timeout), err
 }
 
 // channelOrAll is "", every channel, for NULL.

@@ -52,6 +52,7 @@ type instance struct {
 	slot       *slot
 	operations operations
 	channels   channelHandles
+	atOnce     *callContext // of the calls that do not wait
 }
 
 //export go_InitializeLibrary
@@ -185,7 +186,7 @@ func (s *slot) create(number C.int, config node.Config) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{node: made, slot: s}
+	i := &instance{node: made, slot: s, atOnce: newCallContext(made.Context(), 0)}
 	s.used.Store(true)
 	s.current.Store(i)
 	return i, nil

@@ -77,6 +77,15 @@ func errEmptyOnChat() error {
 	return fmt.Errorf("%w: an empty message cannot travel on %s; peers of the existing network break the stream on it", ErrArgument, ChatProtocol)
 }
 
+// Routed answers a direct channel that was sent on lately, as a text that stays.
+func (n *Node) Routed(channel string) (string, bool) {
+	r := &n.traffic.routes
+	r.RLock()
+	name, known := r.byName[channel]
+	r.RUnlock()
+	return name.text, known
+}
+
 // route answers a parsed direct channel name that may be sent on.
 func (n *Node) route(channel string) (channelName, error) {
 	r := &n.traffic.routes
