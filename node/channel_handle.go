@@ -80,26 +80,7 @@ func (c *Channel) SendBatch(ctx context.Context, payloads [][]byte) (first uint6
 			return 0, 0, err
 		}
 	}
-	if first, err = c.out.send(ctx, payloads[0], nil); err != nil {
-		return 0, 0, err
-	}
-	return first, 1 + c.out.sendMore(first+1, payloads[1:]), nil
-}
-
-// sendMore takes messages as long as there is room and the next id is the expected one: others send on the channel too.
-func (o *outbound) sendMore(id uint64, payloads [][]byte) (taken int) {
-	o.state.Lock()
-	defer o.state.Unlock()
-	s := &o.state
-	for ; taken < len(payloads); taken++ {
-		if s.closing != nil || s.sender == nil || s.base+s.sender.Progress().Last+1 != id+uint64(taken) {
-			return taken
-		}
-		if _, err := o.acceptLocked(payloads[taken]); err != nil {
-			return taken
-		}
-	}
-	return taken
+	return c.out.sendSome(ctx, payloads[0], payloads[1:], nil)
 }
 
 // Name is the name of the channel.

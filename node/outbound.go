@@ -59,6 +59,8 @@ type outbound struct {
 
 		lastUse     time.Time
 		lastSend    time.Time          // when a small message was accepted
+		burst       int                // small messages in a row that came fast
+		gathered    bool               // the writer has waited for more to come
 		stopOpening context.CancelFunc // ends the attempt to get a stream; nil while there is none
 		failures    int                // in a row, of getting a stream that the peer accepts
 		expiry      *time.Timer        // of the resume window; nil while it does not run
@@ -84,8 +86,15 @@ var errChatOver = errors.New("chat link over")
 // send takes a message, copying it, and answers its id. It waits for room until ctx ends. wait, when not nil, gets what tells
 // that the transport has taken the message.
 func (o *outbound) send(ctx context.Context, payload []byte, wait *sentWaiter) (uint64, error) {
+	id, _, err := o.sendSome(ctx, payload, nil, wait)
+	return id, err
+}
+
+// sendSome is send, and takes of the messages that follow those that find room at once. It answers the id of the first one and
+// how many it took; their ids follow each other.
+func (o *outbound) sendSome(ctx context.Context, payload []byte, more [][]byte, wait *sentWaiter) (uint64, int, error) {
 	for {
-		id, room, err := o.trySend(ctx, payload, wait)
+		id, taken, room, err := o.trySend(ctx, payload, more, wait)
 		switch {
 		case room != nil:
 			select {
@@ -93,7 +102,7 @@ func (o *outbound) send(ctx context.Context, payload []byte, wait *sentWaiter) (
 			case <-ctx.Done():
 			}
 		case err != errChatOver:
-			return id, o.sendError(err)
+			return id, taken, o.sendError(err)
 		}
 	}
 }
@@ -113,26 +122,25 @@ func (w sentWaiter) wait(ctx context.Context) error {
 }
 
 // trySend answers a channel to wait on when there is no room yet.
-func (o *outbound) trySend(ctx context.Context, payload []byte, wait *sentWaiter) (uint64, <-chan struct{}, error) {
+func (o *outbound) trySend(ctx context.Context, payload []byte, more [][]byte, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
 	o.state.Lock()
 	defer o.state.Unlock()
-	err := o.readyLocked()
+	err = o.readyLocked()
 	if err == nil && o.state.link != nil {
 		id, err := o.sendChatLocked(ctx, payload, wait)
-		return id, nil, err
+		return id, 1, nil, err
 	}
-	id := uint64(0)
 	if err == nil {
-		id, err = o.acceptLocked(payload)
+		id, taken, err = o.acceptLocked(payload, more)
 	}
 	if errors.Is(err, session.ErrFull) {
 		room, err := o.wantRoomLocked(ctx, err)
-		return 0, room, err
+		return 0, 0, room, err
 	}
 	if err == nil && wait != nil {
 		*wait = sentWaiter{out: o, id: id}
 	}
-	return id, nil, err
+	return id, taken, nil, err
 }
 
 // readyLocked chooses the protocol if that is open, and refuses what cannot get anywhere.
@@ -197,69 +205,6 @@ func (o *outbound) sendChatLocked(ctx context.Context, payload []byte, wait *sen
 	o.state.base++
 	o.state.deliveries.note(fate{session.Range{First: o.state.base, Last: o.state.base}, fateChat, "", false})
 	return o.state.base, nil
-}
-
-// acceptLocked puts a message into the session.
-func (o *outbound) acceptLocked(payload []byte) (uint64, error) {
-	s := &o.state
-	if o.peer.exhausted() && s.sender.Held() > 0 {
-		return 0, fmt.Errorf("%w: %d bytes wait to be sent to %s or to be acknowledged", errPeerFull, o.peer.held.Load(), o.peer.id)
-	}
-	id := uint64(0)
-	if len(payload) < soloBytes {
-		var err error
-		if id, err = s.sender.Accept(session.Attributes{}, payload); err != nil {
-			return 0, err
-		}
-	} else {
-		r, err := s.sender.Reserve(session.Attributes{}, len(payload))
-		if err != nil {
-			return 0, err
-		}
-		id = r.ID
-		id += s.base
-		o.fillLocked(s.sender, r, payload)
-		o.acceptedLocked(false)
-		return id, nil
-	}
-	id += s.base
-	o.acceptedLocked(true)
-	return id, nil
-}
-
-// acceptedLocked sets going what a new message needs.
-func (o *outbound) acceptedLocked(small bool) {
-	s := &o.state
-	if s.sender == nil {
-		return // the session ended while the message was copied, and told of it
-	}
-	o.accountLocked()
-	if s.stream == nil && s.expiry == nil {
-		o.tickLocked()
-	}
-	if !small || !o.sendLoneLocked() {
-		o.startWriterLocked()
-	}
-}
-
-// fillLocked copies a large payload without holding the lock.
-func (o *outbound) fillLocked(sender *session.Sender, r *session.Reservation, payload []byte) {
-	o.state.Unlock()
-	copy(r.Payload, payload)
-	o.state.Lock()
-	sender.Fill(r)
-}
-
-// accountLocked keeps the peer's sum of held bytes right. It is called after everything that may change what the sender holds.
-func (o *outbound) accountLocked() {
-	held := 0
-	if o.state.sender != nil {
-		held = o.state.sender.Held()
-	}
-	if held != o.state.held {
-		o.peer.account(int64(held - o.state.held))
-		o.state.held = held
-	}
 }
 
 // wantRoomLocked follows ErrFull: it answers what to wait on, or why there is no time for it.

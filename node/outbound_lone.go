@@ -18,10 +18,7 @@ type leftPiece struct {
 // left for the writer. The lock is free while it writes.
 func (o *outbound) sendLoneLocked() bool {
 	s := &o.state
-	now := time.Now()
-	quiet := now.Sub(s.lastSend) > loneAfter
-	s.lastSend = now
-	if !quiet || s.writing || s.left != nil || s.stream == nil || !s.stream.atOnce {
+	if !o.loneLocked(time.Now()) || s.writing || s.left != nil || s.stream == nil || !s.stream.atOnce {
 		return false
 	}
 	stream, sender := s.stream, s.sender

@@ -283,7 +283,7 @@ func (o *outbound) applyLocked(out session.Outcome) {
 	if out.Room || out.Ended {
 		o.announceRoomLocked()
 	}
-	if out.Sending {
+	if out.Sending && s.sender != nil && s.sender.Sendable() {
 		o.poke()
 	}
 	s.deliveries.progressed()

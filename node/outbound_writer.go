@@ -68,6 +68,11 @@ func (o *outbound) step() bool {
 		o.rest() // until the host's thread has written its message
 		return true
 	}
+	if o.gathersLocked() {
+		o.state.Unlock()
+		pause(gatherTime)
+		return true
+	}
 	piece, more := sender.NextPiece(stream.generation)
 	s.writing = more
 	finished := !more && sender.Err() != nil

@@ -101,6 +101,9 @@ func (s *Sender) NextPiece(generation uint64) (Piece, bool) {
 	return Piece{}, false
 }
 
+// Queued is how many bytes wait for the stream.
+func (s *Sender) Queued() int64 { return s.window.start - s.cursor() }
+
 // Sendable tells whether NextPiece has something.
 func (s *Sender) Sendable() bool {
 	return s.stream.attached && (len(s.stream.control) > 0 || s.stream.ping || s.sendable() != nil)

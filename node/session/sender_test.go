@@ -486,3 +486,21 @@ func TestWithdrawIsTooLateAfterAStream(t *testing.T) {
 		t.Fatal("withdrew although a stream was opened")
 	}
 }
+
+func TestQueuedIsWhatNoStreamHasTaken(t *testing.T) {
+	p := newPair(t, SenderOptions{})
+	wantQueued := func(when string, want int64) {
+		t.Helper()
+		if got := p.sender.Queued(); got != want {
+			t.Errorf("%s %d bytes wait, want %d", when, got, want)
+		}
+	}
+	wantQueued("at first", 0)
+	p.connect()
+	p.accept("one", "two")
+	wantQueued("after two messages", int64(2*FrameSize(Attributes{}, 3)))
+	p.pump()
+	wantQueued("after they were written", 0)
+	p.accept("three")
+	wantQueued("after a third one", int64(FrameSize(Attributes{}, 5)))
+}

@@ -1,0 +1,89 @@
+package node
+
+import (
+	"fmt"
+
+	"peerbus/node/session"
+)
+
+// acceptLocked puts a message into the session, and of those that follow as many as find room at once. It answers the id of the
+// first one and how many it took; their ids follow each other.
+func (o *outbound) acceptLocked(payload []byte, more [][]byte) (first uint64, taken int, err error) {
+	first, waits, err := o.placeLocked(payload)
+	if err != nil {
+		return 0, 0, err
+	}
+	for taken = 1; taken <= len(more) && o.followsLocked(first+uint64(taken)); taken++ {
+		_, small, err := o.placeLocked(more[taken-1])
+		if err != nil {
+			break
+		}
+		waits = waits || small
+	}
+	if waits {
+		o.acceptedLocked(true)
+	}
+	return first, taken, nil
+}
+
+// followsLocked tells whether the next message of the channel gets this id: others send too while a large one is copied.
+func (o *outbound) followsLocked(id uint64) bool {
+	s := &o.state
+	return s.closing == nil && s.sender != nil && s.base+s.sender.Progress().Last+1 == id
+}
+
+// placeLocked copies a message into the session. The caller calls acceptedLocked for small ones.
+func (o *outbound) placeLocked(payload []byte) (id uint64, small bool, err error) {
+	s := &o.state
+	if o.peer.exhausted() && s.sender.Held() > 0 {
+		return 0, false, fmt.Errorf("%w: %d bytes wait to be sent to %s or to be acknowledged", errPeerFull, o.peer.held.Load(), o.peer.id)
+	}
+	if len(payload) < soloBytes {
+		id, err = s.sender.Accept(session.Attributes{}, payload)
+		o.accountLocked()
+		return id + s.base, true, err
+	}
+	r, err := s.sender.Reserve(session.Attributes{}, len(payload))
+	if err != nil {
+		return 0, false, err
+	}
+	id = r.ID + s.base
+	o.fillLocked(s.sender, r, payload)
+	o.acceptedLocked(false)
+	return id, false, nil
+}
+
+// acceptedLocked sets going what new messages need.
+func (o *outbound) acceptedLocked(small bool) {
+	s := &o.state
+	if s.sender == nil {
+		return // the session ended while the message was copied, and told of it
+	}
+	o.accountLocked()
+	if s.stream == nil && s.expiry == nil {
+		o.tickLocked()
+	}
+	if !small || !o.sendLoneLocked() {
+		o.startWriterLocked()
+	}
+}
+
+// fillLocked copies a large payload without holding the lock.
+func (o *outbound) fillLocked(sender *session.Sender, r *session.Reservation, payload []byte) {
+	o.state.Unlock()
+	copy(r.Payload, payload)
+	o.state.Lock()
+	sender.Fill(r)
+}
+
+// accountLocked keeps the peer's sum of held bytes right. It is called after everything that may change what the sender holds.
+func (o *outbound) accountLocked() {
+	held := 0
+	if o.state.sender != nil {
+		held = o.state.sender.Held()
+	}
+	if held != o.state.held {
+		o.peer.account(int64(held - o.state.held))
+		o.state.held = held
+	}
+}
