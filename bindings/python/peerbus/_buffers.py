@@ -6,7 +6,7 @@ import ctypes
 import struct
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Optional, Type, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Optional, Tuple, Type, Union
 
 from . import _library
 
@@ -160,8 +160,10 @@ class _AddressSpace(ctypes.c_ubyte * sys.maxsize):  # type: ignore[misc]
 _BASE = 1
 _BATCH = struct.Struct("=2Q")  # peerbus_batch: messages, count
 _MESSAGE = struct.Struct("=9Q8x")  # peerbus_message without its reserved word
+_WORDS = 10  # of 64 bits in a peerbus_message
 _VERIFIED, _INSPECTOR = 1, 2  # peerbus_message_flag
 _string_at = ctypes.string_at
+_new_message = object.__new__
 
 
 _SMALL = 4096  # bytes of a lone payload that are copied, which costs less than an owner of the batch
@@ -206,21 +208,37 @@ def messages(library: _library.Library, batch: int) -> List[Message]:
     owner.free = library.c.peerbus_batch_free
     owner.batch = batch
     memory = memoryview(owner).cast("B").toreadonly()
+    return _messages(memory, memory[table : table + count * _MESSAGE.size].cast("Q"), count)
+
+
+def _messages(memory: memoryview, table: memoryview, count: int) -> List[Message]:
+    """The messages of a table. Runs of one channel, which most batches are, get their texts once."""
+    columns = [table[field::_WORDS] for field in range(_WORDS - 1)]
+    starts, sizes, senders, channels, protocols, gaps, _, flags, ids = columns
     texts = _Texts()
-    return [
-        Message(texts[sender], texts[channel], memory[data - _BASE : data - _BASE + size], texts[protocol], gap, id)
-        if not flags & _VERIFIED
-        else Message(
-            texts[sender],
-            texts[channel],
-            memory[data - _BASE : data - _BASE + size],
-            texts[protocol],
-            gap,
-            id,
-            texts[node_id],
-            bool(flags & _INSPECTOR),
-        )
-        for data, size, sender, channel, protocol, gap, node_id, flags, id in _MESSAGE.iter_unpack(
-            memory[table : table + count * _MESSAGE.size]
-        )
-    ]
+    if flags[0] or not all(_uniform(column, count) for column in (senders, channels, protocols, flags)):
+        rows = zip(*(column.tolist() for column in columns))
+        return [_message(memory, texts, row) for row in rows]
+    sender, channel, protocol = texts[senders[0]], texts[channels[0]], texts[protocols[0]]
+    found = []
+    for start, size, gap, id in zip(starts.tolist(), sizes.tolist(), gaps.tolist(), ids.tolist()):
+        message = _new_message(Message)  # without __init__, whose call would take longer than all of this
+        start -= _BASE
+        message.data = memory[start : start + size]
+        message.sender, message.channel, message.protocol = sender, channel, protocol
+        message.gap, message.id, message.node_id, message.inspector = gap, id, None, False
+        found.append(message)
+    return found
+
+
+def _uniform(column: memoryview, count: int) -> bool:
+    return column.tobytes() == column[:1].tobytes() * count
+
+
+def _message(memory: memoryview, texts: _Texts, row: Tuple[int, ...]) -> Message:
+    start, size, sender, channel, protocol, gap, node_id, flags, id = row
+    data = memory[start - _BASE : start - _BASE + size]
+    if not flags & _VERIFIED:
+        return Message(texts[sender], texts[channel], data, texts[protocol], gap, id)
+    inspector = bool(flags & _INSPECTOR)
+    return Message(texts[sender], texts[channel], data, texts[protocol], gap, id, texts[node_id], inspector)
