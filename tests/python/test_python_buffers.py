@@ -7,7 +7,7 @@ import gc
 import pytest
 from fake_library import FakeLibrary
 
-from peerbus import _buffers
+from peerbus import _buffers, _packing
 
 
 def test_a_batch_becomes_messages_with_all_their_fields():
@@ -89,3 +89,47 @@ def test_an_empty_payload_has_an_address(data):
 def test_what_is_no_buffer_is_a_type_error(data):
     with pytest.raises(TypeError):
         _buffers.Pinned(data)
+
+
+def test_messages_of_one_channel_and_of_several_are_the_same():
+    library, rows = FakeLibrary(), [(b"a", b"first"), (b"a", b""), (b"b", b"third"), (b"a", bytes(5000))]
+    together = _buffers.messages(library, library.batch(*[data for _, data in rows], channels=[name for name, _ in rows]))
+    assert [(m.channel.encode(), bytes(m)) for m in together] == rows
+    alone = _buffers.messages(library, library.batch(*[data for _, data in rows], channels=[b"a"] * 4, gap=3))
+    assert [(m.channel, bytes(m), m.gap) for m in alone] == [("a", data, 3) for _, data in rows]
+    for slot in _buffers.Message.__slots__:
+        if slot not in ("channel", "data", "gap"):
+            assert [getattr(m, slot) for m in alone] == [getattr(m, slot) for m in together], slot
+
+
+def slices(packed, begin=0):
+    table = (_buffers.Slice * (packed.count - begin)).from_address(packed.slices_from(begin))
+    return [ctypes.string_at(entry.data, entry.size) for entry in table]
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [b"one"],
+        [b"", b"first", b"", bytes(range(256)), b""],
+        [b"small", bytes(100_000), b"small"],
+        [b"bytes", bytearray(b"array"), memoryview(b"xviewx")[1:5], array.array("b", b"items"), b""],
+        [memoryview(b"a-b-c-")[::2], b"gaps"],
+    ],
+    ids=["one", "small", "large", "kinds", "gaps"],
+)
+def test_many_payloads_are_one_table(payloads):
+    with _packing.Packed(payloads) as packed:
+        expected = [bytes(payload) for payload in payloads]
+        assert slices(packed) == expected
+        assert slices(packed, len(payloads) - 1) == expected[-1:]
+
+
+def test_a_table_lets_its_payloads_go():
+    data = bytearray(b"data")
+    with _packing.Packed([data, b"x"]), pytest.raises(BufferError):
+        data.append(1)
+    data.append(1)
+    with pytest.raises(TypeError):
+        _packing.Packed([data, "text"])
+    data.append(1)

@@ -1,6 +1,7 @@
 """Channel and BlockingChannel: ids, many messages per call, delivery states."""
 
 import asyncio
+import concurrent.futures
 
 import pytest
 from support import LOCAL
@@ -61,6 +62,19 @@ def test_a_full_receiver_holds_the_sender_and_accepts_in_turn():
             await sent[5].taken(20)
 
     asyncio.run(run())
+
+
+def test_threads_that_send_on_one_handle_get_the_ids_of_their_own_messages():
+    with peerbus.Node(**LOCAL) as alice, peerbus.Node(**LOCAL) as bob:
+        alice.connect(bob.addresses)
+        channel = alice.channel(bob.peer_id)
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            sent = dict(threads.map(lambda i: (channel.send(b"%d" % i).id, b"%d" % i), range(4000)))
+        assert sorted(sent) == list(range(1, 4001))
+        received = {}
+        while len(received) < len(sent):
+            received.update((message.id, bytes(message)) for message in bob.receive_batch(timeout=20))
+        assert received == sent
 
 
 def test_what_the_peer_drops_is_lost():

@@ -64,10 +64,10 @@ def test_senders_are_served_in_the_order_they_came():
     assert room.tried.acquire(timeout=DEADLINE_S)
     others = []
     for name in ("second", "third"):
-        joined = len(outbox._lines["channel"])
+        joined = len(outbox.lines["channel"])
         others.append(threading.Thread(target=send, args=(outbox, room.attempt(name))))
         others[-1].start()
-        while len(outbox._lines["channel"]) == joined:
+        while len(outbox.lines["channel"]) == joined:
             others[-1].join(0.001)
     room.free = 3
     outbox.writable("channel")

@@ -42,7 +42,7 @@ from ._errors import (
 )
 from ._events import Event, EventStream
 from ._publishing import Publication
-from .channel import BlockingChannel, BlockingSentMessage, Channel, SentMessage
+from .channel import BlockingChannel, BlockingSentMessage, Channel, SentMessage, SentMessages
 from .node import BlockingNode, Node, Policy
 from .p2p import P2P
 
@@ -102,6 +102,7 @@ __all__ = [
     "Publication",
     "RefusedError",
     "SentMessage",
+    "SentMessages",
     "TimeoutError",
     "TooLargeError",
     "UnreachableError",

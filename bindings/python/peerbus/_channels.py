@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from . import _errors, _library
-from ._buffers import Payload, Pinned, Slice
+from ._buffers import Payload, Pinned
+from ._library import BARE_BYTES
+from ._packing import Packed
 from ._waiting import Steps, Waiter, deadline_after, passed
 
 if TYPE_CHECKING:
@@ -52,6 +53,16 @@ class Deliveries:
             waiter.wake()
 
 
+class _Answer:
+    """Where the library writes a message id."""
+
+    __slots__ = ("id", "reference")
+
+    def __init__(self) -> None:
+        self.id = ctypes.c_uint64()
+        self.reference = ctypes.byref(self.id)
+
+
 class ChannelCore:
     """A channel handle without a style; Channel and BlockingChannel are faces of it."""
 
@@ -61,6 +72,7 @@ class ChannelCore:
         self.channel = core.direct_channel(to, name) if name is not None else live.channel(to)[0]
         self._handle = self._open(live, 0)
         self._watches: Dict[int, int] = {}  # state: the handle that asks for its events
+        self._answers: List[_Answer] = []  # that nobody uses now
         self._lock = threading.Lock()
         self._closed = False
 
@@ -95,21 +107,38 @@ class ChannelCore:
 
     def try_send(self, data: Payload) -> int:
         """The id of the message, or 0 when sending needs waiting."""
-        live = self._live
-        if live.outbox.blocked(self.channel):
+        live = self._core._live
+        if self._closed or live is None or live.closed:
+            live = self._live  # raises
+        if self.channel in live.outbox.lines:
             return 0
-        with Pinned(data) as payload:
-            return self._attempt(live, payload)
+        if type(data) is not bytes or len(data) > BARE_BYTES:
+            with Pinned(data) as payload:
+                return self._attempt(live, payload)
+        answer = self._answer()
+        result = live.native.channel_send_bytes(live.instance, self._handle, data, len(data), 0, answer.reference)
+        number = answer.id.value
+        self._answers.append(answer)
+        return self._taken(live, result, number)
+
+    def _answer(self) -> _Answer:
+        try:
+            return self._answers.pop()  # of two threads that send each has its own
+        except IndexError:
+            return _Answer()
 
     def _attempt(self, live: Live, payload: Pinned) -> int:
-        sent = ctypes.c_uint64()
+        answer = _Answer()
         result: int = live.native.c.peerbus_channel_send(
-            live.instance, self._handle, payload.pointer, payload.size, 0, ctypes.byref(sent)
+            live.instance, self._handle, payload.pointer, payload.size, 0, answer.reference
         )
+        return self._taken(live, result, answer.id.value)
+
+    def _taken(self, live: Live, result: int, number: int) -> int:
         if result == _errors.WOULD_BLOCK:
             return 0
         live.native.check(result)
-        return sent.value
+        return number
 
     def send(self, waiter: Waiter, data: Payload, timeout: float) -> Steps[int]:
         live = self._live
@@ -132,32 +161,30 @@ class ChannelCore:
         deadline = deadline_after(timeout)
         ids: List[int] = []
         while len(ids) < len(payloads):
-            part = payloads[len(ids) : len(ids) + BATCH]
-            with ExitStack() as stack:
-                pinned = [stack.enter_context(Pinned(data)) for data in part]
-                slices = (Slice * len(pinned))(*[Slice(_address(p), p.size) for p in pinned])
+            before = len(ids)
+            with Packed(payloads[before : before + BATCH]) as part:
 
-                def attempt(slices: Any = slices) -> bool:
-                    before = len(ids)
-                    ids.extend(self._attempt_batch(self._live, slices))
-                    return len(ids) > before
+                def attempt(part: Packed = part, before: int = before) -> bool:
+                    taken = self._attempt_batch(self._live, part, len(ids) - before)
+                    ids.extend(taken)
+                    return len(taken) > 0
 
-                if live.outbox.blocked(self.channel) or not attempt():
-                    try:
-                        yield from live.outbox.send(waiter, self.channel, attempt, deadline)
-                    except _errors.WouldBlockError as error:
-                        raise _errors.WouldBlockError(f"{error}; {len(ids)} of {len(payloads)} messages were taken") from None
+                while len(ids) < before + part.count:
+                    if live.outbox.blocked(self.channel) or not attempt():
+                        try:
+                            yield from live.outbox.send(waiter, self.channel, attempt, deadline)
+                        except _errors.WouldBlockError as error:
+                            text = f"{error}; {len(ids)} of {len(payloads)} messages were taken"
+                            raise _errors.WouldBlockError(text) from None
         return ids
 
-    def _attempt_batch(self, live: Live, slices: Any) -> range:
-        first = ctypes.c_uint64()
+    def _attempt_batch(self, live: Live, part: Packed, begin: int) -> range:
+        answer = _Answer()
         result: int = live.native.c.peerbus_channel_send_batch(
-            live.instance, self._handle, slices, len(slices), 0, ctypes.byref(first)
+            live.instance, self._handle, part.slices_from(begin), part.count - begin, 0, answer.reference
         )
-        if result == _errors.WOULD_BLOCK:
-            return range(0)
-        live.native.check(result)
-        return range(first.value, first.value + result)
+        first = self._taken(live, result, answer.id.value)
+        return range(first, first + max(0, result))
 
     # Delivery
 
@@ -194,9 +221,3 @@ class ChannelCore:
         with self._lock:
             if state not in self._watches and not self._closed:
                 self._watches[state] = self._open(live, 1 << state)
-
-
-def _address(payload: Pinned) -> Optional[int]:
-    if isinstance(payload.pointer, bytes):
-        return ctypes.cast(ctypes.c_char_p(payload.pointer), ctypes.c_void_p).value
-    return payload.pointer

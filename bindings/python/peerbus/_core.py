@@ -16,6 +16,7 @@ from . import _config, _errors, _library, _log, _publishing
 from ._buffers import Payload, Pinned
 from ._events import Events
 from ._inbox import Inbox
+from ._library import BARE_BYTES
 from ._outbox import Outbox
 from ._publishing import Publication
 from ._slots import slots
@@ -204,12 +205,15 @@ class Core:
 
     def try_send(self, to: str, data: Payload) -> bool:
         """Sends if that needs no waiting. False: use send."""
-        live = self.live
-        channel, name = live.channel(to)
-        if live.outbox.blocked(channel):
+        live = self._live
+        if live is None or live.closed:
+            live = self.live  # raises
+        channel, name = live.channels.get(to) or live.channel(to)
+        if channel in live.outbox.lines:
             return False
-        if type(data) is bytes:
-            return _attempt(live, name, data, len(data))
+        if type(data) is bytes and len(data) <= BARE_BYTES:
+            result = live.native.send_bytes(live.instance, name, data, len(data), 0)
+            return not result or _taken(live, result)
         with Pinned(data) as payload:
             return _attempt(live, name, payload.pointer, payload.size)
 
@@ -335,7 +339,10 @@ def relay_info(relay: Relay) -> Dict[str, Any]:
 
 
 def _attempt(live: Live, name: bytes, pointer: Union[bytes, int], size: int) -> bool:
-    result: int = live.native.c.peerbus_send(live.instance, name, pointer, size, 0)
+    return _taken(live, live.native.c.peerbus_send(live.instance, name, pointer, size, 0))
+
+
+def _taken(live: Live, result: int) -> bool:
     if result == _errors.WOULD_BLOCK:
         return False
     live.native.check(result)

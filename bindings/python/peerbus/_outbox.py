@@ -15,16 +15,17 @@ class Outbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lines: Dict[str, Deque[Waiter]] = {}
+        self.lines: Dict[str, Deque[Waiter]] = {}
+        """By channel. Who finds one with a line must join behind it."""
 
     def blocked(self, channel: str) -> bool:
-        """Whether senders of this channel wait; who comes then must join behind them."""
-        return channel in self._lines
+        """Whether senders of this channel wait."""
+        return channel in self.lines
 
     @property
     def crowded(self) -> bool:
         """Whether senders of any channel wait."""
-        return bool(self._lines)
+        return bool(self.lines)
 
     def send(self, waiter: Waiter, channel: str, attempt: Callable[[], bool], deadline: Optional[float]) -> Steps[None]:
         """Steps that repeat the attempt, in turn, until it succeeds. Raises WouldBlockError at the deadline."""
@@ -43,7 +44,7 @@ class Outbox:
     def writable(self, channel: str) -> None:
         """The library has room on that channel again."""
         with self._lock:
-            line = self._lines.get(channel)
+            line = self.lines.get(channel)
             first = line[0] if line else None
         if first is not None:
             first.wake()
@@ -51,25 +52,25 @@ class Outbox:
     def wake_all(self) -> None:
         """Everybody first in line tries again: events were lost, or the node closed."""
         with self._lock:
-            waiters: List[Waiter] = [waiter for line in self._lines.values() for waiter in line]
+            waiters: List[Waiter] = [waiter for line in self.lines.values() for waiter in line]
         for waiter in waiters:
             waiter.wake()
 
     def _first(self, channel: str) -> Optional[Waiter]:
         with self._lock:
-            line = self._lines.get(channel)
+            line = self.lines.get(channel)
             return line[0] if line else None
 
     def _join(self, channel: str, waiter: Waiter) -> None:
         with self._lock:
-            self._lines.setdefault(channel, deque()).append(waiter)
+            self.lines.setdefault(channel, deque()).append(waiter)
 
     def _leave(self, channel: str, waiter: Waiter) -> None:
         with self._lock:
-            line = self._lines[channel]
+            line = self.lines[channel]
             line.remove(waiter)
             following = line[0] if line else None
             if following is None:
-                del self._lines[channel]
+                del self.lines[channel]
         if following is not None:
             following.wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar, Union, overload
 
 from ._buffers import Payload
 from ._channels import ACCEPTED, TAKEN, ChannelCore
@@ -44,6 +44,37 @@ class _Sent:
         return f"<{type(self).__name__} {self.id} on {self._core.channel}>"
 
 
+_SentT = TypeVar("_SentT", bound=_Sent)
+
+
+class SentMessages(Sequence[_SentT]):
+    """What ``send_many`` answers: a SentMessage for each message, made when it is asked for. ``ids`` are their ids."""
+
+    __slots__ = ("_core", "_make", "ids")
+
+    def __init__(self, make: Callable[[ChannelCore, int], _SentT], core: ChannelCore, ids: List[int]) -> None:
+        self._make = make
+        self._core = core
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> _SentT: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> SentMessages[_SentT]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[_SentT, SentMessages[_SentT]]:
+        if isinstance(index, slice):
+            return SentMessages(self._make, self._core, self.ids[index])
+        return self._make(self._core, self.ids[index])
+
+    def __repr__(self) -> str:
+        return f"<{len(self.ids)} messages on {self._core.channel}>"
+
+
 class SentMessage(_Sent):
     """A message that a Channel took. ``id`` counts from 1 on its channel."""
 
@@ -75,15 +106,20 @@ class Channel(_ChannelFace):
         """Node.send through the handle. The answer has the message's id and waits for its delivery."""
         number = self._core.try_send(data)
         if not number:
-            number = await run_async(lambda waiter: self._core.send(waiter, data, timeout))
+            number = await self._send_later(data, timeout)
         return SentMessage(self._core, number)
 
-    async def send_many(self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S) -> List[SentMessage]:
-        """Sends many messages, in order, with few calls of the library.
+    async def _send_later(self, data: Payload, timeout: float) -> int:
+        return await run_async(lambda waiter: self._core.send(waiter, data, timeout))
+
+    async def send_many(
+        self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
+    ) -> SentMessages[SentMessage]:
+        """Sends many messages, in order, with few calls of the library: the fastest way for small ones.
 
         Raises WouldBlockError at the timeout; its text says how many were taken."""
         numbers = await run_async(lambda waiter: self._core.send_many(waiter, payloads, timeout))
-        return [SentMessage(self._core, number) for number in numbers]
+        return SentMessages(SentMessage, self._core, numbers)
 
 
 class BlockingSentMessage(_Sent):
@@ -107,10 +143,15 @@ class BlockingChannel(_ChannelFace):
         """See Channel.send."""
         number = self._core.try_send(data)
         if not number:
-            number = run_blocking(lambda waiter: self._core.send(waiter, data, timeout))
+            number = self._send_later(data, timeout)
         return BlockingSentMessage(self._core, number)
 
-    def send_many(self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S) -> List[BlockingSentMessage]:
+    def _send_later(self, data: Payload, timeout: float) -> int:
+        return run_blocking(lambda waiter: self._core.send(waiter, data, timeout))
+
+    def send_many(
+        self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
+    ) -> SentMessages[BlockingSentMessage]:
         """See Channel.send_many."""
         numbers = run_blocking(lambda waiter: self._core.send_many(waiter, payloads, timeout))
-        return [BlockingSentMessage(self._core, number) for number in numbers]
+        return SentMessages(BlockingSentMessage, self._core, numbers)

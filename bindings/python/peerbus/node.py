@@ -319,7 +319,10 @@ class Node(_Face):
         WouldBlockError at the timeout, and nothing was sent. A message that was taken and then lost is a
         ``messages_lost`` event. Raises NotConnectedError, InvalidArgumentError, TooLargeError, ClosedError."""
         if not self._core.try_send(to, data):
-            await run_async(lambda waiter: self._core.send(waiter, to, data, timeout))
+            await self._send_later(to, data, timeout)
+
+    async def _send_later(self, to: str, data: Payload, timeout: float) -> None:
+        await run_async(lambda waiter: self._core.send(waiter, to, data, timeout))
 
     def channel(self, to: str, name: Optional[str] = None) -> Channel:
         """The sending side of a direct channel: to a peer id and ``name`` (default ``"main"``), or a whole channel name.
@@ -502,7 +505,10 @@ class BlockingNode(_Face):
     def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.send."""
         if not self._core.try_send(to, data):
-            run_blocking(lambda waiter: self._core.send(waiter, to, data, timeout))
+            self._send_later(to, data, timeout)
+
+    def _send_later(self, to: str, data: Payload, timeout: float) -> None:
+        run_blocking(lambda waiter: self._core.send(waiter, to, data, timeout))
 
     def channel(self, to: str, name: Optional[str] = None) -> BlockingChannel:
         """See Node.channel."""
