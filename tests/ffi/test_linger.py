@@ -1,5 +1,6 @@
 """Waiting costs nothing, also right after messages that were waited for shortly."""
 
+import asyncio
 import time
 
 import pytest
@@ -27,6 +28,24 @@ def test_a_wait_after_a_quick_exchange_does_not_use_the_processor(pair):
     with pytest.raises(peerbus.TimeoutError):
         b.receive(timeout=WAIT_S)
     assert time.process_time() - before < MOST_CPU_S
+
+
+def test_a_wait_in_asyncio_after_a_quick_exchange_does_not_use_the_processor(pair):
+    a, b = pair
+
+    async def exchange():
+        receiver = b.asynchronous
+        for number in range(200):
+            waiting = asyncio.create_task(receiver.receive(timeout=20))
+            await asyncio.sleep(0)
+            await a.asynchronous.send(b.peer_id, b"%d" % number)
+            assert bytes(await waiting) == b"%d" % number
+        before = time.process_time()
+        with pytest.raises(peerbus.TimeoutError):
+            await receiver.receive(timeout=WAIT_S)
+        return time.process_time() - before
+
+    assert asyncio.run(exchange()) < MOST_CPU_S
 
 
 def test_a_lone_message_is_the_same_as_one_of_a_batch(pair):

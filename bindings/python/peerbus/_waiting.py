@@ -64,6 +64,10 @@ class _Bell:
         os.close(self.writer)
 
 
+_LINGER_S = 250e-6  # the longest wait of which an end is expected by looking
+_lingers = (os.cpu_count() or 1) > 1
+_yield_processor: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
+
 _SPARE_BELLS = 16
 _bells: List[_Bell] = []
 
@@ -206,6 +210,23 @@ class TaskWaiter:
 
     async def wait(self, deadline: Optional[float]) -> None:
         """Returns after a wake, or at the deadline."""
+        if self._watch is None:
+            await self._sleep(deadline)
+            return
+        began = time.monotonic()
+        if self._watch.hopeful and _lingers:
+            await self._linger(began + _LINGER_S)
+        await self._sleep(deadline)
+        self._watch.hopeful = time.monotonic() - began < _LINGER_S
+
+    async def _linger(self, until: float) -> None:
+        """Looks whether a message comes, in turn with the other tasks and with whoever wants the processor, instead of
+        sleeping: being woken takes longer than most answers of a peer nearby."""
+        while not self._woken and time.monotonic() < until:
+            _yield_processor()
+            await asyncio.sleep(0)
+
+    async def _sleep(self, deadline: Optional[float]) -> None:
         if self._woken:
             return
         self._future = self._loop.create_future()
@@ -262,6 +283,8 @@ class LoopWatch:
         self._descriptor = os.dup(descriptor)
         self._waiters: List[TaskWaiter] = []
         self._reading = False
+        self.hopeful = False
+        """The last wait for a message was so short that the next one may be, too."""
 
     def add(self, waiter: TaskWaiter) -> None:
         self._waiters.append(waiter)
