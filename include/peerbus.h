@@ -405,6 +405,8 @@ char *GetRendezvousPeers(int instance);
  *   addresses_changed  addresses                              own addresses, each with /p2p/<id>
  *   reachability       reachability                           "unknown" | "public" | "private"
  *   addresses_judged   reachable, unreachable, unknown        verdicts of peers (AutoNATv2) on the own addresses
+ *   port_mapping       port_mapping, mappings [{listen, external}]    what the router maps by UPnP or NAT-PMP, as in Diagnose; looked
+ *                                                             at every 5 s
  *   relay_reserved     relay, expires, renewed                a relay gave a slot, again, or for longer
  *   relay_lost         relay, reason                          the own addresses through it are withdrawn
  *   relay_failed       relay, reason, retry_ms                a relay gave no slot; 0: nobody tries again

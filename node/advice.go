@@ -84,7 +84,7 @@ var adviceRules = []func(n *Node, d *Diagnosis) (Advice, bool){
 		return Advice{AdviceNoPortMapping,
 				"the node is not public, and no router answered UPnP or NAT-PMP",
 				"switch UPnP or NAT-PMP on in the router, or forward the listening ports by hand"},
-			d.Reachability == ReachPrivate && d.NAT.Mapping == "no_router"
+			d.Reachability == ReachPrivate && d.NAT.Mapping == mappingNoRouter
 	},
 	func(_ *Node, d *Diagnosis) (Advice, bool) {
 		return Advice{AdviceSymmetricNAT,

@@ -58,6 +58,13 @@ type DiagnosedNAT struct {
 	Mappings []PortMapping `json:"mappings"`
 }
 
+// States of port mapping.
+const (
+	mappingOff      = "off"
+	mappingNoRouter = "no_router"
+	mappingOn       = "on"
+)
+
 // PortMapping is a listener and the address that the router gave it.
 type PortMapping struct {
 	Listen   string `json:"listen"`
@@ -177,19 +184,13 @@ func (n *Node) diagnoseNAT() DiagnosedNAT {
 	n.reach.state.Lock()
 	tcp, udp := n.reach.state.nat["tcp"], n.reach.state.nat["udp"]
 	n.reach.state.Unlock()
-	answer := DiagnosedNAT{TCP: cmp.Or(tcp, "unknown"), UDP: cmp.Or(udp, "unknown"), Mapping: "off", Mappings: []PortMapping{}}
-	if n.mapping == nil {
-		return answer
-	}
-	answer.Mapping = "no_router"
-	if !n.mapping.HasDiscoveredNAT() {
-		return answer
-	}
-	answer.Mapping = "on"
-	for _, listener := range n.host.Network().ListenAddresses() {
-		if external := n.mapping.GetMapping(listener); external != nil {
-			answer.Mappings = append(answer.Mappings, PortMapping{listener.String(), external.String()})
-		}
+	answer := DiagnosedNAT{TCP: cmp.Or(tcp, "unknown"), UDP: cmp.Or(udp, "unknown"), Mapping: mappingOff, Mappings: []PortMapping{}}
+	switch {
+	case n.mapping == nil:
+	case !n.mapping.HasDiscoveredNAT():
+		answer.Mapping = mappingNoRouter
+	default:
+		answer.Mapping, answer.Mappings = mappingOn, n.mappings()
 	}
 	return answer
 }

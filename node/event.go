@@ -15,6 +15,7 @@ const (
 	EventAddressesChanged  = "addresses_changed"
 	EventAddressesJudged   = "addresses_judged"
 	EventReachability      = "reachability"
+	EventPortMapping       = "port_mapping"
 	EventTopicPeerJoined   = "topic_peer_joined"
 	EventTopicPeerLeft     = "topic_peer_left"
 	EventRendezvousUpdated = "rendezvous_updated"

@@ -237,6 +237,7 @@ func (n *Node) start() error {
 	}
 	n.relay.follow(n.reach.get())
 	n.startAnnouncing()
+	n.watchMappings()
 	n.certificates.start()
 	n.relays.useConfigured()
 	return n.found.start()

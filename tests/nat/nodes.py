@@ -115,6 +115,11 @@ class Peer:
         found: Dict[str, Any] = event
         return found
 
+    def await_advice(self, code: str, present: bool) -> List[str]:
+        """The codes of the advice of its diagnosis, once this one is among them or, if not present, no more."""
+        codes: List[str] = self.ask("await_advice", code=code, present=present, timeout=DEADLINE_S)["codes"]
+        return codes
+
     def is_relayed(self, other: Peer) -> bool:
         listed = {peer["id"]: peer["relayed"] for peer in self.ask("peers")["peers"]}
         return bool(listed[other.peer_id])

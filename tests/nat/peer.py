@@ -112,6 +112,14 @@ class Peer:
         self._until(lambda: any(part in address for address in self._node.addresses_of(peer)), timeout)
         return {"addresses": self._node.addresses_of(peer)}
 
+    def await_advice(self, code: str, present: bool, timeout: float) -> Dict[str, Any]:
+        """Until the diagnosis advises that, or no longer does; all that it advises."""
+        def codes() -> List[str]:
+            return [advice["code"] for advice in self._node.diagnose()["advice"]]
+
+        self._until(lambda: (code in codes()) == present, timeout)
+        return {"codes": codes()}
+
     def forget(self) -> None:
         with self._changed:
             self._events.clear()
