@@ -1,5 +1,6 @@
-// Command rawstream is the limit that peerbus is measured against: one raw go-libp2p stream between two processes, with
-// nothing on it but a length before each message. It takes the orders of lanes/endpoint.py as JSON lines on stdin.
+// Command rawstream is the limit that peerbus is measured against: one raw go-libp2p stream, or one bare pion data channel,
+// between two processes, with nothing on it but a length before each message. It takes the orders of lanes/endpoint.py as
+// JSON lines on stdin.
 package main
 
 import (
@@ -52,9 +53,9 @@ type answer map[string]any
 
 // endpoint is one side of the pair.
 type endpoint struct {
-	host    host.Host
-	stream  network.Stream
-	arrived chan network.Stream
+	host    host.Host // nil: WebRTC
+	stream  io.ReadWriter
+	arrived chan io.ReadWriter
 	reader  *bufio.Reader
 	writer  io.Writer
 	flush   func() error
@@ -63,7 +64,7 @@ type endpoint struct {
 }
 
 func main() {
-	transport := flag.String("transport", "tcp", "tcp or quic")
+	transport := flag.String("transport", "tcp", "tcp, quic or webrtc")
 	batch := flag.Bool("batch", false, "gather messages into writes of 64 KiB")
 	flag.Parse()
 	if err := run(*transport, *batch); err != nil {
@@ -77,7 +78,9 @@ func run(transport string, batch bool) error {
 	if err != nil {
 		return err
 	}
-	defer e.host.Close()
+	if e.host != nil {
+		defer e.host.Close()
+	}
 	out := json.NewEncoder(os.Stdout)
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
@@ -100,6 +103,10 @@ func run(transport string, batch bool) error {
 }
 
 func newEndpoint(transport string, batch bool) (*endpoint, error) {
+	e := &endpoint{batch: batch, arrived: make(chan io.ReadWriter, 1), buffer: make([]byte, largest)}
+	if transport == "webrtc" {
+		return e, nil
+	}
 	options := []libp2p.Option{libp2p.DisableMetrics(), libp2p.DisableRelay()}
 	switch transport {
 	case "tcp":
@@ -109,13 +116,13 @@ func newEndpoint(transport string, batch bool) (*endpoint, error) {
 		options = append(options, libp2p.Transport(quic.NewTransport),
 			libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"))
 	default:
-		return nil, fmt.Errorf("transport %q; tcp and quic exist", transport)
+		return nil, fmt.Errorf("transport %q; tcp, quic and webrtc exist", transport)
 	}
 	h, err := libp2p.New(options...)
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{host: h, batch: batch, arrived: make(chan network.Stream, 1), buffer: make([]byte, largest)}
+	e.host = h
 	h.SetStreamHandler(protocolID, func(s network.Stream) { e.arrived <- s })
 	return e, nil
 }
@@ -143,7 +150,7 @@ func cpuSeconds(u syscall.Rusage) float64 {
 func (e *endpoint) perform(o order) (answer, error) {
 	switch o.Do {
 	case "listen":
-		return answer{"address": fmt.Sprintf("%s/p2p/%s", e.host.Addrs()[0], e.host.ID())}, nil
+		return e.listen()
 	case "connect":
 		return answer{}, e.connect(o.Address)
 	case "send":
@@ -162,7 +169,22 @@ func (e *endpoint) perform(o order) (answer, error) {
 	return nil, fmt.Errorf("unknown order %q", o.Do)
 }
 
+func (e *endpoint) listen() (answer, error) {
+	if e.host == nil {
+		address, err := listenWebRTC(e.arrived)
+		return answer{"address": address}, err
+	}
+	return answer{"address": fmt.Sprintf("%s/p2p/%s", e.host.Addrs()[0], e.host.ID())}, nil
+}
+
 func (e *endpoint) connect(address string) error {
+	if e.host == nil {
+		stream, err := connectWebRTC(address)
+		if err == nil {
+			e.use(stream)
+		}
+		return err
+	}
 	info, err := peer.AddrInfoFromString(address)
 	if err != nil {
 		return err
@@ -180,7 +202,7 @@ func (e *endpoint) connect(address string) error {
 	return nil
 }
 
-func (e *endpoint) use(s network.Stream) {
+func (e *endpoint) use(s io.ReadWriter) {
 	e.stream = s
 	e.reader = bufio.NewReaderSize(s, readBuffer)
 	e.writer, e.flush = s, func() error { return nil }
