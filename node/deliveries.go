@@ -185,6 +185,9 @@ func (o *outbound) reachedLocked(id uint64, state DeliveryState) (bool, error) {
 		return false, fmt.Errorf("%w: message %d was not sent on %q; the newest is %d", ErrArgument, id, o.name, last)
 	}
 	if lost, known := s.deliveries.find(id, fateLost); known {
+		if state <= DeliverySent && lost.reason.ByReceiver() {
+			return true, nil // the receiver read what it refused
+		}
 		return false, lossError(id, lost)
 	}
 	if id <= s.deliveries.forgotten {

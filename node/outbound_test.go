@@ -407,6 +407,7 @@ func TestWhatTheReceiverDropsIsNamed(t *testing.T) {
 	mustReach(t, c, 2, DeliveryAccepted)
 	expectLost(t, c, 3)
 	expectLost(t, c, 4)
+	mustReach(t, c, 4, DeliverySent)
 	receive(t, b, 2)
 	mustSend(t, c, number(0, 4, 0))
 	if got := receive(t, b, 1)[0]; got.Gap != 2 {
