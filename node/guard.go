@@ -27,6 +27,9 @@ type Guard interface {
 	Check(from, channel string, data []byte) (queue.Verdict, string)
 	// Settled judges a message again, whose verdict was pending, when it is handed over: a loss reason or "".
 	Settled(from string) string
+	// Publishes tells whether a peer that does not own the rendezvous topic may publish its list. newest is the update count of
+	// the newest accepted list, listed whether that names the peer as a master.
+	Publishes(author string, newest int64, listed bool) bool
 }
 
 // ErrGuarded: the node has a guard already.

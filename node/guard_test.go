@@ -18,6 +18,7 @@ type fakeGuard struct {
 		members map[string]bool
 		told    []string // "+id", "-id", "?id" for a refused stranger
 		settled string
+		master  string
 		pending bool
 	}
 }
@@ -47,7 +48,10 @@ func (g *fakeGuard) PeerConnected(info PeerInfo) { g.note("+" + info.ID) }
 func (g *fakeGuard) PeerDisconnected(id string)  { g.note("-" + id) }
 func (g *fakeGuard) StrangerRefused(id string)   { g.note("?" + id) }
 func (g *fakeGuard) Settled(string) string       { return g.state.settled }
-func (g *fakeGuard) Stranger(id string) bool     { return !g.state.members[id] }
+func (g *fakeGuard) Publishes(author string, _ int64, listed bool) bool {
+	return listed || author == g.state.master
+}
+func (g *fakeGuard) Stranger(id string) bool { return !g.state.members[id] }
 func (g *fakeGuard) hasTold(what ...string) func() bool {
 	return func() bool { return slices.Equal(g.told(), what) }
 }

@@ -21,8 +21,8 @@ const (
 	noRoster = int64(-1)
 )
 
-// rendezvous holds the newest accepted snapshot of one topic. Accepted are lists from the topic's owner, or from a peer
-// that the accepted list names as master, with a larger update count than the last (POOL-53).
+// rendezvous holds the newest accepted snapshot of one topic. Accepted are lists from the topic's owner, or from a peer that the
+// newest list, or the guard, names as master, with a larger update count than the last (POOL-53).
 type rendezvous struct {
 	node *Node
 	name channelName
@@ -30,13 +30,14 @@ type rendezvous struct {
 	state struct {
 		sync.Mutex
 		newest  Snapshot
+		floor   int64 // the next list needs a larger update count: that of the newest one, or noRoster after a reset
 		masters map[string]struct{}
 	}
 }
 
 func newRendezvous(n *Node, name channelName) *rendezvous {
 	r := &rendezvous{node: n, name: name}
-	r.state.newest.UpdateCount = noRoster
+	r.state.newest.UpdateCount, r.state.floor = noRoster, noRoster
 	return r
 }
 
@@ -123,13 +124,15 @@ func (t *topics) serveLater(name channelName, snapshot Snapshot) {
 func (r *rendezvous) accept(s Snapshot) string {
 	r.state.Lock()
 	defer r.state.Unlock()
-	if _, master := r.state.masters[s.Author]; !master && s.Author != r.name.owner {
+	_, listed := r.state.masters[s.Author]
+	if s.Author != r.name.owner && !r.publishesLocked(s.Author, listed) {
 		return lossRendezvousRefused
 	}
-	if s.UpdateCount <= r.state.newest.UpdateCount {
+	if s.UpdateCount <= r.state.floor {
 		return lossRendezvousStale
 	}
-	r.state.newest = s
+	s.Listed, s.After = listed, r.state.newest.UpdateCount
+	r.state.newest, r.state.floor = s, s.UpdateCount
 	r.state.masters = map[string]struct{}{}
 	for _, entry := range s.Peers {
 		if entry.Misc&roleMask == masterRole {
@@ -140,6 +143,27 @@ func (r *rendezvous) accept(s Snapshot) string {
 		"channel": r.name.text, "peer": s.Author, "update_count": s.UpdateCount, "peers": len(s.Peers),
 	})
 	return ""
+}
+
+// publishesLocked judges an author that is not the owner. A guard knows lists that no snapshot told of.
+func (r *rendezvous) publishesLocked(author string, listed bool) bool {
+	if g := r.node.guard.get(); g != nil {
+		return g.Publishes(author, r.state.newest.UpdateCount, listed)
+	}
+	return listed
+}
+
+// ResetRendezvous makes the next list of somebody who may publish it count, whatever its update count.
+func (n *Node) ResetRendezvous() {
+	n.topics.state.Lock()
+	current := n.topics.state.rendezvous
+	n.topics.state.Unlock()
+	if current == nil {
+		return
+	}
+	current.state.Lock()
+	defer current.state.Unlock()
+	current.state.floor = noRoster
 }
 
 // Rendezvous is the newest accepted list; ok is false before the first. Callers must not change it.

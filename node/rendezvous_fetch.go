@@ -172,7 +172,7 @@ func (n *Node) fetch(r *rendezvous, owner peer.ID) error {
 
 func (r *rendezvous) request(stream io.ReadWriter, most int) ([]byte, error) {
 	r.state.Lock()
-	count := r.state.newest.UpdateCount
+	count := r.state.floor
 	r.state.Unlock()
 	request, err := json.Marshal(fetchRequest{r.name.text, count})
 	if err != nil {

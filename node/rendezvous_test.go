@@ -242,3 +242,60 @@ func TestAPanicOfTheValidatorFailsTheNodeOnly(t *testing.T) {
 		t.Errorf("the node is usable: %v", err)
 	}
 }
+
+// masterList is a message with a list of one master.
+func masterList(t testing.TB, author string, count int64, master string) []byte {
+	t.Helper()
+	content, err := json.Marshal(Roster{Peers: []RosterPeer{{ID: master, Addrs: []string{}, Misc: masterRole}}, UpdateCount: count})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := proto.Marshal(&envelope.Message{
+		Sender: author, ContentType: envelope.TypeWorldAgentsList, Content: &envelope.Message_JsonContent{JsonContent: string(content)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestAfterAResetTheNextAllowedListCountsWhateverItsCount(t *testing.T) {
+	owner, other := peerID(t).String(), peerID(t).String()
+	n, name := rendezvousNode(t, peerID(t).String(), owner+"::ps:rv")
+	give := func(author string, count int64, want pubsub.ValidationResult) {
+		t.Helper()
+		if verdict := validate(t, n, name, author, "", masterList(t, author, count, owner)); verdict != want {
+			t.Fatalf("list %d: verdict %v, not %v", count, verdict, want)
+		}
+	}
+	give(owner, 5, pubsub.ValidationAccept)
+	give(owner, 2, pubsub.ValidationIgnore)
+	n.ResetRendezvous()
+	if newest, ok := n.Rendezvous(); !ok || newest.UpdateCount != 5 {
+		t.Fatalf("the newest list stays: %+v", newest)
+	}
+	give(other, 9, pubsub.ValidationReject) // not allowed, reset or not
+	give(owner, 2, pubsub.ValidationAccept)
+	give(owner, 2, pubsub.ValidationIgnore)
+	give(owner, 3, pubsub.ValidationAccept)
+}
+
+func TestMastersOfTheGuardPublishLists(t *testing.T) {
+	owner, master := peerID(t).String(), peerID(t).String()
+	n, name := rendezvousNode(t, peerID(t).String(), owner+"::ps:rv")
+	list := masterList(t, master, 1, owner)
+	if verdict := validate(t, n, name, master, "", list); verdict != pubsub.ValidationReject {
+		t.Fatalf("nobody knows the master: %v", verdict)
+	}
+	g := &fakeGuard{}
+	g.state.master = master
+	if err := n.SetGuard(g); err != nil {
+		t.Fatal(err)
+	}
+	if verdict := validate(t, n, name, master, "", list); verdict != pubsub.ValidationAccept {
+		t.Fatalf("the guard knows the master: %v", verdict)
+	}
+	if newest, _ := n.Rendezvous(); newest.Listed || newest.After != noRoster {
+		t.Fatalf("no list named the author: %+v", newest)
+	}
+}

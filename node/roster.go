@@ -40,6 +40,8 @@ type Roster struct {
 type Snapshot struct {
 	Owner       string // of the topic it came on
 	Author      string // whose signature it carries
+	Listed      bool   // the list that was accepted before names the author as a master
+	After       int64  // update count of that list, -1 for none
 	UpdateCount int64
 	Peers       []RosterPeer
 	Skipped     int // malformed and repeated entries that were left out

@@ -120,6 +120,10 @@ func (g guard) PeerDisconnected(id string) { _ = g.set.Disconnected(g.network.na
 func (g guard) Stranger(id string) bool    { return g.set.Stranger(g.network.name, id) }
 func (g guard) StrangerRefused(id string)  { g.set.StrangerRefused(g.network.name, id) }
 
+func (g guard) Publishes(author string, newest int64, listed bool) bool {
+	return g.set.publishes(author, newest, listed)
+}
+
 func (g guard) Check(from, channel string, data []byte) (queue.Verdict, string) {
 	v := g.set.check(g.network, from, channel, data)
 	return queue.Verdict{NodeID: v.NodeID, Verified: v.Verified, Inspector: v.Inspector, Pending: v.Pending, Judged: true}, v.Reason

@@ -1,6 +1,9 @@
 package pool
 
-import "fmt"
+import (
+	"fmt"
+	"sync/atomic"
+)
 
 // connection is a live connection to an application peer.
 type connection struct {
@@ -11,6 +14,8 @@ type connection struct {
 	assigned *poolState
 	refused  string // the reason of the last refusal
 	leaving  bool   // its world was left
+	// verified is the token of a message that came before the peer had a place.
+	verified atomic.Pointer[verifiedToken]
 }
 
 func (i PeerInfo) clone() PeerInfo {

@@ -179,6 +179,8 @@ func (n *fakeNetwork) Rendezvous() (Snapshot, bool) {
 	return *n.state.roster, true
 }
 
+func (n *fakeNetwork) ResetRendezvous() {}
+
 func (n *fakeNetwork) Close() error { return n.failure() }
 
 // disconnects waits for the workers of the set and answers whom the network disconnected.

@@ -26,6 +26,8 @@ type Network interface {
 	Unsubscribe(channel string) error
 	// Rendezvous is the newest snapshot that arrived; ok is false before the first.
 	Rendezvous() (snapshot Snapshot, ok bool)
+	// ResetRendezvous: the next snapshot counts, whatever its update count.
+	ResetRendezvous()
 	Close() error
 }
 

@@ -121,5 +121,6 @@ func NewNodeConn(o NodeConnOptions) (*NodeConn, error) {
 	defer set.state.Unlock()
 	set.state.guestSets = []string{allowAgents, allowMasters}
 	set.state.lost = c.lostLocked
+	set.state.masters = c.publishesLocked
 	return c, nil
 }

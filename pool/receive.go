@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"peerbus/node"
@@ -71,14 +72,14 @@ func (s *Set) judge(n *networkState, sender, channel string, data []byte) Verdic
 	case !h.on(channel):
 		return Verdict{Reason: ReasonChannelSpoofed}
 	}
-	m, standing := s.standing(n, sender)
+	last, standing := s.standing(n, sender)
 	switch {
 	case standing == standingNone:
 		return Verdict{Reason: ReasonNotMember}
 	case s.policy == PolicyNone:
 		return Verdict{unverified: h.piggyback, Pending: standing == standingPending}
 	}
-	v := s.judgeToken(m, sender, h.piggyback)
+	v := s.judgeToken(last, sender, h.piggyback)
 	v.Pending = standing == standingPending && v.Reason == ""
 	return v
 }
@@ -97,51 +98,67 @@ const (
 	standingMember
 )
 
-// standing answers what the sender is to the network: pooled on it, heard without a place, or connected and undecided.
-func (s *Set) standing(n *networkState, sender string) (*member, standing) {
+// standing answers what the sender is to the network: pooled on it, heard without a place, or connected and undecided; and
+// where its last token is kept, nil for a guest.
+func (s *Set) standing(n *networkState, sender string) (last *atomic.Pointer[verifiedToken], _ standing) {
 	if n == nil {
 		return nil, standingNone
 	}
 	s.state.RLock()
 	defer s.state.RUnlock()
 	if m := s.state.members[sender]; m != nil && m.pool.network == n {
-		return m, standingMember
+		return &m.verified, standingMember
 	}
 	if _, guest := s.state.guests[n.name][sender]; guest || inAny(sender, s.state.guestSets, s.state.allow) {
 		return nil, standingGuest
 	}
 	if c := n.unplaced[sender]; c != nil && c.refused == "" && !c.leaving {
-		return nil, standingPending
+		return &c.verified, standingPending
 	}
 	return nil, standingNone
 }
 
 // Settled answers, for a message whose verdict was Pending, whether its sender is a member by now. A refusal is counted.
 func (s *Set) Settled(network, sender string) bool {
-	_, standing := s.standing(s.byName.networks[network], sender)
-	settled := standing == standingMember || standing == standingGuest
-	if !settled {
+	n := s.byName.networks[network]
+	last, standing := s.standing(n, sender)
+	switch standing {
+	case standingMember:
+		last.CompareAndSwap(nil, s.takeVerified(n, sender))
+	case standingGuest:
+	default:
 		s.counts.add(ReasonNotMember, 1)
+		return false
 	}
-	return settled
+	return true
+}
+
+// takeVerified takes the token that the peer showed before it had a place; nil without one.
+func (s *Set) takeVerified(n *networkState, id string) *verifiedToken {
+	s.state.RLock()
+	defer s.state.RUnlock()
+	if c := n.live[id]; c != nil {
+		return c.verified.Swap(nil)
+	}
+	return nil
 }
 
 // judgeToken verifies the piggyback, which is a token and the inspector bit. The common case, the token that the member sent
 // last, costs a comparison.
-func (s *Set) judgeToken(m *member, sender string, piggyback []byte) Verdict {
-	_, last := utf8.DecodeLastRune(piggyback)
-	token, bit := piggyback[:len(piggyback)-last], piggyback[len(piggyback)-last:]
+func (s *Set) judgeToken(last *atomic.Pointer[verifiedToken], sender string, piggyback []byte) Verdict {
+	_, width := utf8.DecodeLastRune(piggyback)
+	token, bit := piggyback[:len(piggyback)-width], piggyback[len(piggyback)-width:]
 	var verified *verifiedToken
-	if m != nil {
-		verified = m.verified.Load()
+	if last != nil {
+		verified = last.Load()
 	}
 	if verified == nil || verified.raw != string(token) || !s.now().Before(verified.claims.Expires) {
 		var err error
 		if verified, err = s.verifier.verify(token, sender); err != nil {
 			return Verdict{Reason: ReasonOfToken(err)}
 		}
-		if m != nil {
-			m.verified.Store(verified)
+		if last != nil {
+			last.Store(verified)
 		}
 	}
 	id := verified.claims.NodeID

@@ -178,6 +178,31 @@ func TestMessagesOfADialledPeerWaitForItsName(t *testing.T) {
 	}
 }
 
+func TestTheTokenOfAMessageThatWaitedIsKeptOnceItsSenderHasAPlace(t *testing.T) {
+	s := newSecured(t, AlgorithmEdDSA)
+	s.private.connect(t, worldNode, Outbound)
+	token := s.token(t, "world", worldNode)
+	if v := s.Check(NetworkWorld, worldNode, someChannel, message(worldNode, token+"0")); !v.Pending {
+		t.Fatalf("got %+v", v)
+	}
+	must(t, s.SetWorld(worldNode))
+	if kept, ok := s.LastToken(worldNode); ok {
+		t.Fatalf("nothing was handed over yet: %q", kept)
+	}
+	if !s.Settled(NetworkWorld, worldNode) {
+		t.Fatal("named")
+	}
+	if kept, _ := s.LastToken(worldNode); kept != token {
+		t.Fatalf("kept %q", kept)
+	}
+	_, err := s.Remove(t.Context(), worldNode)
+	must(t, err)
+	must(t, s.Add(PeerInfo{ID: worldNode}, OutWorldNode))
+	if kept, ok := s.LastToken(worldNode); ok {
+		t.Fatalf("removing forgets the token: %q", kept)
+	}
+}
+
 func TestTheInspectorBitCountsForTheInspectorOnly(t *testing.T) {
 	s := newSecured(t, AlgorithmEdDSA)
 	s.SetInspectorNodeID("inspector")

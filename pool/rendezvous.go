@@ -19,11 +19,33 @@ func (c *NodeConn) RendezvousTag() int64 {
 	return c.world.tag
 }
 
-// ResetRendezvousTag makes the next roster of somebody who may publish it count, whatever its update count.
+// ResetRendezvousTag makes the next roster of somebody who may publish it count, whatever its update count; also, once more, the
+// newest one that the network holds.
 func (c *NodeConn) ResetRendezvousTag() {
 	c.state.Lock()
-	defer c.state.Unlock()
 	c.world.tag = noRosterTag
+	c.state.Unlock()
+	c.byName.networks[NetworkWorld].network.ResetRendezvous()
+}
+
+// publishes answers a network whether a peer that does not own the rendezvous topic may publish on it. newest is the update count
+// of the newest roster that the network holds, listed whether that names the peer as a master.
+func (s *Set) publishes(author string, newest int64, listed bool) bool {
+	s.state.RLock()
+	defer s.state.RUnlock()
+	if s.state.masters == nil {
+		return listed
+	}
+	return s.state.masters(author, newest, listed)
+}
+
+// publishesLocked goes by the roster that is about to be applied if there is one, else by the present list.
+func (c *NodeConn) publishesLocked(author string, newest int64, listed bool) bool {
+	if newest > c.world.tag {
+		return listed
+	}
+	_, master := c.state.allow[allowMasters][author]
+	return master
 }
 
 // ApplyNewestRoster applies the snapshot that the world network holds, if it is newer than the applied one (POOL-53). applied is
@@ -84,6 +106,7 @@ func (c *NodeConn) checkAllowed(r *Snapshot) error {
 // allowedLocked judges author and update count.
 func (c *NodeConn) allowedLocked(r *Snapshot) error {
 	_, master := c.state.allow[allowMasters][r.Author]
+	master = master || r.Listed && r.After > c.world.tag // by a roster that this one overtook
 	switch {
 	case len(r.Peers) > node.MaxRosterPeers || r.Author == "" || (r.Author != r.Owner && !master),
 		c.world.node != "" && r.Owner != c.world.node:

@@ -94,12 +94,13 @@ type Set struct {
 		members   map[string]*member
 		roles     roleTable
 		addresses addressBook
-		allow     map[string]map[string]struct{} // allow sets by name
-		guests    map[string]map[string]struct{} // by network: senders heard without a place
-		guestSets []string                       // allow sets whose peers are heard on every network
-		refused   map[refusalKey]Refusal         // since the last update
-		last      Changes                        // of the last update
-		lost      func(*member)                  // hears of pooled peers that were lost, with the lock held; nil: nobody
+		allow     map[string]map[string]struct{}                      // allow sets by name
+		guests    map[string]map[string]struct{}                      // by network: senders heard without a place
+		guestSets []string                                            // allow sets whose peers are heard on every network
+		refused   map[refusalKey]Refusal                              // since the last update
+		last      Changes                                             // of the last update
+		lost      func(*member)                                       // hears of pooled peers that were lost, with the lock held; nil: nobody
+		masters   func(author string, newest int64, listed bool) bool // see publishes, with the lock held; nil: no lists of masters
 	}
 }
 

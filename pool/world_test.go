@@ -371,6 +371,30 @@ func TestRostersAreTakenFromOwnerAndMastersInOrder(t *testing.T) {
 	wantError(t, from(worldNode, 1), ErrStale)
 }
 
+func TestMastersOfTheHostMayPublishUnlessANewerRosterSaysOtherwise(t *testing.T) {
+	c := newWorld(t)
+	must(t, c.SetWorldMastersList([]Entry{entry(masterB, 3)}))
+	may := func(want bool, author string, newest int64, listed bool) {
+		t.Helper()
+		if c.publishes(author, newest, listed) != want {
+			t.Fatalf("%s after roster %d, listed there %v: not %v", author, newest, listed, want)
+		}
+	}
+	may(true, masterB, -1, false)
+	may(false, masterA, -1, false)
+	may(false, masterB, 3, false) // roster 3 waits to be applied, and does not name it
+	may(true, masterA, 3, true)
+	roster := Snapshot{Owner: worldNode, Author: masterA, UpdateCount: 4, Listed: true, After: 3}
+	must(t, c.ApplyRoster(roster))
+	roster.UpdateCount = 5
+	wantError(t, c.ApplyRoster(roster), ErrRefused) // 4 is newer than what named it, and names nobody
+	may(false, masterA, 4, true)
+	must(t, c.AddToWorldMastersList(masterA, nil, 3))
+	may(true, masterA, 4, false)
+	must(t, c.SetWorldMastersList(nil))
+	may(false, masterA, 4, true) // an expelled master cannot freeze the lists
+}
+
 func TestTheNewestRosterOfTheNetworkIsAppliedOnce(t *testing.T) {
 	c := newWorld(t)
 	apply := func(want bool) {
