@@ -86,16 +86,8 @@ func lookUpPools(number C.int) (*poolSet, error) {
 
 // emit raises an event of the set on the node of its network. The set's lock is held.
 func (p *poolSet) emit(e pool.Event) {
-	i := p.instances[e.Network]
-	for _, name := range p.networks {
-		if i != nil {
-			break
-		}
-		if of := p.instances[name]; of.node.Context().Err() == nil {
-			i = of
-		}
-	}
-	if i == nil {
+	i, err := p.carrier(e.Network)
+	if err != nil {
 		return // every node is closed
 	}
 	fields := e.Fields()

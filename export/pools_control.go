@@ -4,6 +4,7 @@ package main
 import "C"
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -36,15 +37,19 @@ func go_PoolsConnect(number C.int, network *C.char, networkLength C.size_t, list
 		if a.err != nil {
 			return nil, a.err
 		}
-		addresses, err := addressesArgument(text)
-		if err != nil {
-			return nil, err
-		}
 		ctx, cancel := p.within(timeout)
 		defer cancel()
-		id, relayed, err := p.set.Connect(ctx, name, addresses)
-		return map[string]any{"peer": id, "relayed": relayed}, err
+		return connectPools(ctx, p, name, text)
 	})
+}
+
+func connectPools(ctx context.Context, p *poolSet, network, list string) (any, error) {
+	addresses, err := addressesArgument(list)
+	if err != nil {
+		return nil, err
+	}
+	id, relayed, err := p.set.Connect(ctx, network, addresses)
+	return map[string]any{"peer": id, "relayed": relayed}, err
 }
 
 //export go_PoolsDisconnect
@@ -56,8 +61,12 @@ func go_PoolsDisconnect(number C.int, network *C.char, networkLength C.size_t, p
 		}
 		ctx, cancel := p.within(timeout)
 		defer cancel()
-		return "disconnected from " + id, p.set.Disconnect(ctx, name, id)
+		return disconnectPools(ctx, p, name, id)
 	})
+}
+
+func disconnectPools(ctx context.Context, p *poolSet, network, id string) (any, error) {
+	return "disconnected from " + id, p.set.Disconnect(ctx, network, id)
 }
 
 //export go_PoolsReserve
@@ -69,9 +78,13 @@ func go_PoolsReserve(number C.int, network *C.char, networkLength C.size_t, peer
 		}
 		ctx, cancel := p.within(timeout)
 		defer cancel()
-		expires, err := p.set.Reserve(ctx, name, id)
-		return map[string]string{"expires": expires.UTC().Format(time.RFC3339)}, err
+		return reservePools(ctx, p, name, id)
 	})
+}
+
+func reservePools(ctx context.Context, p *poolSet, network, id string) (any, error) {
+	expires, err := p.set.Reserve(ctx, network, id)
+	return map[string]string{"expires": expires.UTC().Format(time.RFC3339)}, err
 }
 
 //export go_PoolsUpdate
@@ -149,14 +162,18 @@ func go_PoolsRemoveAllWorldAgents(number C.int, timeoutMs C.int) *C.char {
 		if a.err != nil {
 			return nil, a.err
 		}
-		preset, err := p.onPreset()
-		if err != nil {
-			return nil, err
-		}
 		ctx, cancel := p.within(timeout)
 		defer cancel()
-		return preset.RemoveAllWorldAgents(ctx)
+		return removeAllWorldAgents(ctx, p)
 	})
+}
+
+func removeAllWorldAgents(ctx context.Context, p *poolSet) (any, error) {
+	preset, err := p.onPreset()
+	if err != nil {
+		return nil, err
+	}
+	return preset.RemoveAllWorldAgents(ctx)
 }
 
 //export go_PoolsRoute
@@ -253,13 +270,15 @@ func go_PoolsApplyRendezvous(number C.int) *C.char {
 
 //export go_PoolsLeaveWorld
 func go_PoolsLeaveWorld(number C.int) *C.char {
-	return onPools("PoolsLeaveWorld", number, func(p *poolSet, _ *arguments) (any, error) {
-		preset, err := p.onPreset()
-		if err != nil {
-			return nil, err
-		}
-		return preset.LeaveWorld()
-	})
+	return onPools("PoolsLeaveWorld", number, func(p *poolSet, _ *arguments) (any, error) { return leaveWorld(p) })
+}
+
+func leaveWorld(p *poolSet) (any, error) {
+	preset, err := p.onPreset()
+	if err != nil {
+		return nil, err
+	}
+	return preset.LeaveWorld()
 }
 
 //export go_PoolsSubscribe

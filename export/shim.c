@@ -245,6 +245,11 @@ char *PoolsReserve(int pools, const char *network, const char *peerID, int timeo
     CONTROL(go_PoolsReserve(pools, TEXT(network), TEXT(peerID), timeoutMs));
 }
 
+char *StartPoolsOperation(int pools, const char *network, const char *function, const char *argument, int timeoutMs)
+{
+    CONTROL(go_StartPoolsOperation(pools, TEXT(network), TEXT(function), TEXT(argument), timeoutMs));
+}
+
 char *PoolsUpdate(int pools) { CONTROL(go_PoolsUpdate(pools)); }
 
 char *PoolsAdd(int pools, const char *pool, const char *infoJSON)

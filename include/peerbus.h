@@ -614,6 +614,14 @@ char *PoolsDisconnect(int pools, const char *network, const char *peerID, int ti
 /* Reserves a place on a connected relay. Answer: {"expires":"RFC 3339"}. NOT_CONNECTED, REFUSED, TIMEOUT, UNSUPPORTED. */
 char *PoolsReserve(int pools, const char *network, const char *peerID, int timeoutMs);
 
+/* Runs a function of a set in the background of the node of a network, as StartOperation does; its end is an "operation" event of
+ * that node, and CancelOperation of the node's instance ends it early, as closing the set does (CLOSED). function: "PoolsConnect"
+ * (argument: its addrsJSON), "PoolsDisconnect", "PoolsReserve" (peer id). Of the rest network only says which node carries the
+ * operation, "" the first one that is open: "PoolsRemove" (peer id), "PoolsRemoveAllWorldAgents", "PoolsLeaveWorld" (any text),
+ * "PoolsSubscribe", "PoolsUnsubscribe" ({"peer","channel","network"}).
+ * Answer: {"operation":7}. INVALID_ARGUMENT: unknown function. LIMIT as StartOperation. CLOSED: the node is closed. */
+char *StartPoolsOperation(int pools, const char *network, const char *function, const char *argument, int timeoutMs);
+
 /* Places what waits and answers what has changed since the last PoolsUpdate, with peer ids by pool, changed pools only:
  *   {"added":{"pool":[..]},"removed":{"pool":[..]},"refused":[{"network","peer","reason","pool"}],"problems":[texts]}
  * removed are lost or misplaced peers that were not removed yet: each call lists them again; and, once, those of a world that

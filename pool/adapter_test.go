@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,21 +18,41 @@ type realMember struct {
 	*NodeConn
 	node  *node.Node
 	moved chan struct{} // something has changed
+	heard *lossEvents
 }
 
-func startRealMember(t *testing.T, a authority, isWorldNode bool) realMember {
+// lossEvents counts messages_lost events by reason.
+type lossEvents struct {
+	sync.Mutex
+	lost map[string]int
+}
+
+// startNode starts a node on loopback. The caller closes it.
+func startNode(t *testing.T, limits map[string]int) *node.Node {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{
 		"identity_dir": t.TempDir(), "listen_addrs": []string{"/ip4/127.0.0.1/tcp/0"}, "dht": map[string]any{"enabled": false},
 		"nat":    map[string]any{"port_mapping": false, "hole_punching": false, "autonat": false},
-		"webrtc": map[string]any{"enabled": false},
+		"webrtc": map[string]any{"enabled": false}, "limits": limits,
 	})
 	must(t, err)
 	config, err := node.ParseConfig(text, nil, node.DefaultLimits())
 	must(t, err)
 	n, err := node.New(t.Context(), node.Options{Config: config, Version: "test"})
 	must(t, err)
-	m := realMember{node: n, moved: make(chan struct{}, 1)}
+	return n
+}
+
+func startRealMember(t *testing.T, a authority, isWorldNode bool) realMember {
+	t.Helper()
+	return startLimitedMember(t, a, isWorldNode, nil)
+}
+
+func startLimitedMember(t *testing.T, a authority, isWorldNode bool, limits map[string]int) realMember {
+	t.Helper()
+	n := startNode(t, limits)
+	var err error
+	m := realMember{node: n, moved: make(chan struct{}, 1), heard: &lossEvents{lost: map[string]int{}}}
 	m.NodeConn, err = NewNodeConn(NodeConnOptions{
 		MaxConnections: 100, Public: newFakeNetwork("own-public"), World: NewNodeNetwork(n), IsWorldNode: isWorldNode,
 		Common: Options{PublicKey: a.publicKey, Emit: func(Event) { m.note() }},
@@ -57,16 +78,6 @@ func (m realMember) note() {
 	select {
 	case m.moved <- struct{}{}:
 	default:
-	}
-}
-
-// pump tells waiters of every event of the node.
-func (m realMember) pump() {
-	for {
-		if _, err := m.node.Events().Pop(context.Background(), 64); err != nil {
-			return
-		}
-		m.note()
 	}
 }
 

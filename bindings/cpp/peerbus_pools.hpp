@@ -94,6 +94,20 @@ public:
         return try_reserve(network, relay, timeout).value();
     }
 
+    // Runs a function of the set in the background of a network's node, "" for the first one that is open; see StartPoolsOperation.
+    // Its end is an event of that node, and cancel of the node ends it early.
+    Result<Node::Operation> try_start(std::string_view network, std::string_view function, std::string_view argument,
+                                      Milliseconds timeout) {
+        auto started = ask([&](auto *n, auto *f, auto *a) { return StartPoolsOperation(pools_, n, f, a, detail::milliseconds(timeout)); },
+                           network, function, argument);
+        if (!started) return started.failure();
+        const std::string number(detail::Json(started.value()).member("operation").value_or("0"));
+        return std::strtoll(number.c_str(), nullptr, 10);
+    }
+    Node::Operation start(std::string_view network, std::string_view function, std::string_view argument, Milliseconds timeout) {
+        return try_start(network, function, argument, timeout).value();
+    }
+
     // -- Membership --
 
     // Answer: {"added","removed","refused","problems"} since the last update.

@@ -299,6 +299,16 @@ POOL_FUNCTIONS = {
     "PoolsReserve": Function(
         {**NETWORK, "peerID": "absent_peer", "timeoutMs": "5000"}, answers=labels("NOT_CONNECTED"), **POOLS
     ),
+    "StartPoolsOperation": Function(
+        {**NETWORK, "function": '"PoolsRemove"', "argument": '"nobody"', "timeoutMs": "5000"},
+        threads=labels("LIMIT"),
+        # What an argument means is the operation's business: its event carries the error. "" is the first open node.
+        abuse={
+            **unlike("argument", "Success", "empty", *PEER_TEXTS),
+            **unlike("network", "Success", "empty"),
+        },
+        **POOLS,
+    ),
     "PoolsUpdate": Function(PRESET, **POOLS),
     "PoolsAdd": Function(
         {**PRESET, "pool": '"in_all_universe_public"', "infoJSON": "somebody"}, **POOLS
@@ -604,6 +614,7 @@ WAITS_FOR_NOTHING = {
     "PoolsReserve": "without a connection to the relay it fails at once",
     "peerbus_pools_publish": "the router of an idle node always answers at once",
     "StartOperation": "the timeout is the operation's, the call returns at once",
+    "StartPoolsOperation": "the timeout is the operation's, the call returns at once",
     "peerbus_publish": "only a subscriber that is slow makes it wait",
     "peerbus_publish_batch": "only a subscriber that is slow makes it wait",
 }

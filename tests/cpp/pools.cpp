@@ -148,6 +148,30 @@ static void a_host_can_route_by_itself() {
     pools.disconnect("net", alice.id(), 5s);
 }
 
+static std::string operation_end(Node &node) {
+    for (;;) {
+        const auto events = node.events(10s, 1);
+        CHECK(!events.empty());
+        if (events.find("\"type\":\"operation\"") != std::string::npos) return events;
+    }
+}
+
+static void what_waits_runs_in_the_background() {
+    Pair pair;
+    const auto operation = pair.alice.start("", "PoolsRemove", pair.bob_node.id(), 10s);
+    const auto end = operation_end(pair.alice_node);
+    CHECK(end.find("\"function\":\"PoolsRemove\"") != std::string::npos && end.find("\"message\":true") != std::string::npos);
+    CHECK(pair.alice.query("peer_ids") == "[]");
+    CHECK(pair.alice_node.try_cancel(operation).code() == PEERBUS_NOT_FOUND);
+    pair.alice.start("net", "PoolsConnect", "[]", 10s);
+    CHECK(operation_end(pair.alice_node).find("\"code\":\"INVALID_ARGUMENT\"") != std::string::npos);
+    const auto topic = peerbus::topic_channel(pair.bob_node.id(), "news");
+    pair.alice.start("", "PoolsSubscribe", R"({"peer":"nobody","channel":")" + topic + R"(","network":"net"})", 10s);
+    CHECK(operation_end(pair.alice_node).find("\"state\":\"Success\"") != std::string::npos);
+    CHECK(pair.alice.try_start("net", "PoolsUpdate", "", 1s).code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(pair.alice.try_start("moon", "PoolsReserve", "x", 1s).code() == PEERBUS_NOT_FOUND);
+}
+
 static void a_set_closes_when_it_dies_and_frees_its_nodes() {
     Node node(library(), 0, config("alice"));
     const std::string keys = set_over(0, R"("policy":"none")");
@@ -208,6 +232,7 @@ static const struct {
     TEST(topics_travel_on_the_network_of_their_owner),
     TEST(the_preset_keeps_lists_of_a_world),
     TEST(a_host_can_route_by_itself),
+    TEST(what_waits_runs_in_the_background),
     TEST(a_set_closes_when_it_dies_and_frees_its_nodes),
     TEST(wrong_arguments_are_errors_with_codes),
     TEST(tokens_are_issued_and_verified),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 import time
 
 import numpy
@@ -12,6 +13,7 @@ from pools_support import Root, join, lost, pools_of, reported, take, until
 from support import DEADLINE_S, run
 
 import peerbus
+from peerbus import _pools_messages
 from peerbus.messages import Msg
 from peerbus.pools import ConnectionPools, PoolMsg
 
@@ -155,6 +157,27 @@ def test_content_that_cannot_be_encoded_is_an_error_as_of_msg(pair, content_type
         run(left.send(right["net"].peer_id, None, content_type, content))
     with pytest.raises(error):
         run(left.publish(left["net"].peer_id, f"{left['net'].peer_id}::ps:x", content_type, content))
+
+
+def test_samples_are_compressed_beside_the_event_loop(pair, monkeypatch):
+    left, right = pair
+    threads = []
+    encode = _pools_messages._encode
+
+    def watched(*arguments):
+        threads.append(threading.current_thread())
+        return encode(*arguments)
+
+    monkeypatch.setattr(_pools_messages, "_encode", watched)
+
+    async def play():
+        sample = {"text": {"data": "x" * 1000}}
+        assert await left.send(right["net"].peer_id, "", Msg.STREAM_SAMPLE, sample)
+        assert await left.send(right["net"].peer_id, "", "misc", {"small": 1})
+        await take(right, "net", 2)
+        assert [thread is threading.current_thread() for thread in threads] == [False, True]
+
+    run(play())
 
 
 def test_topics_reach_their_subscribers(pair):

@@ -234,6 +234,16 @@ def test_queries_take_several_pools(conn):
             call(["nowhere"])
 
 
+def test_changes_are_asked_for_by_one_name_or_several(conn):
+    conn.add({"id": AGENT}, NodeConn.IN_PUBLIC)
+    run(conn.update())
+    assert conn.get_removed_after_updating(NodeConn.IN_PUBLIC) == {AGENT}
+    assert conn.get_added_after_updating(NodeConn.IN_PUBLIC) == set()
+    both = [NodeConn.IN_PUBLIC, NodeConn.OUT_PUBLIC]
+    assert conn.get_removed_after_updating(both) == {NodeConn.IN_PUBLIC: {AGENT}, NodeConn.OUT_PUBLIC: set()}
+    assert conn.get_removed_after_updating() == {NodeConn.IN_PUBLIC: {AGENT}}
+
+
 def test_the_routing_function_tells_what_the_preset_would_do(conn):
     conn.set_world(WORLD)
     conn.set_inspector(OTHER)
@@ -423,6 +433,15 @@ async def publish(world, agent, topic, content):
         assert await world.publish(world.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, content)
 
 
+async def publish_until(author, agent, topic, content):
+    """Publishes a roster of somebody else than the owner, again while the router has no stream to the agent yet."""
+    with agent.p2p_world.node.events("rendezvous_updated") as events:
+        while True:
+            assert await author.publish(author.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, content)
+            with contextlib.suppress(asyncio.TimeoutError):
+                return await asyncio.wait_for(events.__anext__(), 1)
+
+
 def test_the_lists_follow_the_rendezvous(listening):
     agent, world, topic = listening
     own = agent.p2p_world.peer_id
@@ -469,6 +488,39 @@ def test_after_a_reset_the_same_snapshot_counts_again(listening):
         assert agent.rendezvous_tag == -1
         assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
         assert (agent.world_agents_set, agent.rendezvous_tag) == ({AGENT}, 5)
+
+    run(play())
+
+
+def test_after_a_reset_the_next_snapshot_counts_whatever_its_count(listening):
+    agent, world, topic = listening
+
+    async def play():
+        await publish(world, agent, topic, roster(5, entry(AGENT, 1)))
+        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
+        agent.reset_rendezvous_tag()
+        await publish(world, agent, topic, roster(2, entry(OTHER, 1)))
+        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
+        assert (agent.world_agents_set, agent.rendezvous_tag) == ({OTHER}, 2)
+
+    run(play())
+
+
+def test_a_master_that_the_program_lists_may_publish(listening, networks, stack, root):
+    agent, world, topic = listening
+    master = conn_of(stack, networks, root, name="master")
+    enlist(master, world, role=3)
+    enlist(master, agent, role=3)
+    master.set_world(world.p2p_world.peer_id)
+    master.add_to_world_agents_list(agent.p2p_world.peer_id, agent.p2p_world.addresses, 1)
+
+    async def play():
+        async with reported(master.p2p_world, "topic_peer_joined", channel=topic, peer=agent.p2p_world.peer_id):
+            await join(master, agent, NodeConn.P2P_WORLD)
+            assert await master.subscribe(world.p2p_world.peer_id, topic)
+        await publish_until(master, agent, topic, roster(7, entry(OTHER, 1)))
+        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
+        assert (agent.world_agents_set, agent.rendezvous_tag) == ({OTHER}, 7)
 
     run(play())
 

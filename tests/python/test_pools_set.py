@@ -1,5 +1,6 @@
 """ConnectionPools: construction, membership, routing and queries."""
 
+import asyncio
 import contextlib
 from datetime import datetime, timezone
 
@@ -290,6 +291,36 @@ def test_a_lost_peer_keeps_its_place_until_it_is_removed(networks, stack):
     run(play())
 
 
+def test_removing_on_a_closed_network_forgets_the_place(networks, stack):
+    left, right = pools_of(stack, networks()), pools_of(stack, networks())
+
+    async def play():
+        await join(left, right)
+        own = left["net"].peer_id
+        right["net"].close()
+        assert right.is_connected(own)
+        assert await right.remove(own) is False and not right.is_connected(own)
+
+    run(play())
+
+
+def test_a_cancelled_connection_ends_and_the_next_one_works(networks, stack):
+    left, right = pools_of(stack, networks()), pools_of(stack, networks())
+
+    async def play():
+        silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        dialling = asyncio.ensure_future(left.connect([f"/ip4/127.0.0.1/tcp/{port}/p2p/{made_up_peer_id(9)}"], "net"))
+        await asyncio.sleep(0)
+        dialling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        silent.close()
+        await join(left, right)
+
+    run(play())
+
+
 def test_who_finds_no_place_is_refused_reported_and_disconnected(networks, stack):
     full = pools_of(stack, networks(), {"in": ["net", slots(1)], "out": ["net", slots(1)]}, budget=2)
     first, second = pools_of(stack, networks()), pools_of(stack, networks())
@@ -457,6 +488,23 @@ def test_a_routing_function_that_answers_nonsense_fails_the_update(networks, sta
         with pytest.raises(error):
             await hub.update()
         assert hub.size() == 0
+
+    run(play())
+
+
+def test_a_routing_function_may_take_a_membership(networks, stack):
+    hub, guest = pools_of(stack, networks(), kind=Everybody), pools_of(stack, networks())
+    told = []
+
+    def route(peers, p2p, membership):
+        told.append(membership)
+        return {"out": {peer["id"]: peer for peer in peers}}
+
+    hub.conn_routing_fcn = route
+
+    async def play():
+        await join(guest, hub)
+        assert await hub.update() == ({"out": {guest["net"].peer_id}}, {}) and told == [None]
 
     run(play())
 

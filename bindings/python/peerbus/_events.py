@@ -177,9 +177,13 @@ class Events:
 
     def operate(self, waiter: Waiter, function: bytes, argument: bytes, timeout: float) -> Steps[Any]:
         """Steps that run a control function in the background of the library; leaving them early cancels it."""
-        timeout_ms = _library.milliseconds(timeout)
+        start = self._library.c.StartOperation
+        return self.run(waiter, timeout, start, self._instance, function, argument, _library.milliseconds(timeout))
+
+    def run(self, waiter: Waiter, timeout: float, start: Callable[..., Optional[int]], *arguments: Any) -> Steps[Any]:
+        """Steps that run what a control function of this node starts in the background; leaving them early cancels it."""
         operation = _Operation(waiter)
-        self.begin(operation, self._library.c.StartOperation, function, argument, timeout_ms)
+        self.begin(operation, start, *arguments)
         deadline = deadline_after(timeout + _GRACE_S)
         try:
             while not operation.done:
@@ -187,7 +191,7 @@ class Events:
                 if operation.done:
                     break
                 if passed(deadline):
-                    raise _errors.TimeoutError(f"{function.decode()} gave no answer within {timeout} s")
+                    raise _errors.TimeoutError(f"no answer within {timeout} s")
                 yield deadline
         finally:
             self.leave(operation)
@@ -198,7 +202,7 @@ class Events:
     def search(self, waiter: Waiter, name: bytes, limit: int, timeout: float) -> _Operation:
         """Starts a FindPeers, to be read with ``next_found`` and ended with ``leave``."""
         operation = _Operation(waiter)
-        self.begin(operation, self._library.c.FindPeers, name, limit, _library.milliseconds(timeout))
+        self.begin(operation, self._library.c.FindPeers, self._instance, name, limit, _library.milliseconds(timeout))
         return operation
 
     def next_found(self, waiter: Waiter, operation: _Operation, deadline: Optional[float]) -> Steps[Optional[Event]]:
@@ -266,7 +270,7 @@ class Events:
         with self._lock:  # the end may be reported before the number is known here
             if self._end is not None:
                 raise type(self._end)(str(self._end))
-            operation.number = self._library.control(start, self._instance, *arguments)["operation"]
+            operation.number = self._library.control(start, *arguments)["operation"]
             self._operations[operation.number] = operation
 
     def leave(self, operation: _Operation) -> None:

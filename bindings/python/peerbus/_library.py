@@ -80,6 +80,7 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "PoolsConnect": [_JSON, _INT, _TEXT, _TEXT, _INT],
     "PoolsDisconnect": [_JSON, _INT, _TEXT, _TEXT, _INT],
     "PoolsReserve": [_JSON, _INT, _TEXT, _TEXT, _INT],
+    "StartPoolsOperation": [_JSON, _INT, _TEXT, _TEXT, _TEXT, _INT],
     "PoolsUpdate": [_JSON, _INT],
     "PoolsAdd": [_JSON, _INT, _TEXT, _TEXT],
     "PoolsMove": [_JSON, _INT, _TEXT, _TEXT],

@@ -9,6 +9,8 @@ from typing import Any, Optional, Tuple, Union
 from ._buffers import Message
 from ._core import Live
 from ._messages_limits import DecodeError
+from ._waiting import run_async
+from ._workers import start_call
 from .messages import Msg
 
 VERIFIED, INSPECTOR = 1, 2  # peerbus_message_flag
@@ -29,11 +31,21 @@ class PoolMsg(Msg):
     """The sender is the configured inspector and speaks as such (POOL-40)."""
 
 
-def encode_content(content_type: str, content: Any) -> Tuple[int, bytes]:
-    """The field of the envelope that a content goes to and its encoded form; errors as those of Msg."""
+async def encode_content(content_type: str, content: Any) -> Tuple[int, bytes]:
+    """The field of the envelope that a content goes to and its encoded form; errors as those of Msg.
+
+    Pictures and tensors are compressed in a worker thread, so that the event loop goes on meanwhile."""
     if isinstance(content, (bytes, bytearray, memoryview)):
         Msg(sender="", content=b"", content_type=content_type)  # for its checks, without a copy of the content
         return _RAW, bytes(content)
+    if content_type != Msg.STREAM_SAMPLE:
+        return _encode(content_type, content)
+    encoded: Any = await run_async(start_call(lambda: _encode(content_type, content)).wait)
+    field, data = encoded
+    return field, data
+
+
+def _encode(content_type: str, content: Any) -> Tuple[int, bytes]:
     envelope = Msg(sender="", content=content, content_type=content_type)._envelope
     field = envelope.WhichOneof("content")
     if field is None:

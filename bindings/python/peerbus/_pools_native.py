@@ -10,6 +10,7 @@ from typing import Any, List, Mapping, Optional
 
 from . import _buffers, _errors, _library
 from ._buffers import Message
+from ._core import Live
 from ._waiting import run_async
 from ._workers import run_interruptible, start_call
 
@@ -40,9 +41,11 @@ class NativeSet:
         _library.refuse_fork()
         return self._library.control(getattr(self._library.c, function), self.number, *encoded)
 
-    async def call_later(self, function: str, *arguments: Any) -> Any:
-        """A control function that may wait, in a worker thread. A task that is cancelled leaves it to its own deadline."""
-        return await run_async(start_call(lambda: self.call(function, *arguments)).wait)
+    async def operate(self, live: Live, network: str, function: str, argument: str, timeout: float) -> Any:
+        """StartPoolsOperation, carried by a node of the set. A task that is cancelled cancels it."""
+        texts = [_library.encode(text, "an argument") for text in (network, function, argument)]
+        start, timeout_ms = self._library.c.StartPoolsOperation, _library.milliseconds(timeout)
+        return await run_async(lambda waiter: live.events.run(waiter, timeout, start, self.number, *texts, timeout_ms))
 
     def ask(self, query: str, **arguments: Any) -> Any:
         """PoolsQuery; arguments that are None are left out. None for Empty."""

@@ -138,7 +138,7 @@ class NodeConn(ConnectionPools):
 
         A lost world node does the same (POOL-58), and both raise the event ``world_left`` of the world network; the next
         ``update`` lists the peers as removed, once."""
-        return await self._set.call_later("PoolsLeaveWorld") or None
+        return await self._operate("PoolsLeaveWorld", "", lambda: self._set.call("PoolsLeaveWorld")) or None
 
     def set_inspector(self, inspector_peer_id: Optional[str]) -> None:
         """Names the peer id of the inspector, who goes to the masters pools; None: nobody."""
@@ -298,7 +298,8 @@ class NodeConn(ConnectionPools):
         return [] if names == [] else list(self._set.ask("peers", pools=names))
 
     def get_added_after_updating(self, pool_names: Optional[PoolNames] = None) -> Union[Set[str], Changes]:
-        """What the last update added, by pool: of the named ones, empty sets included, or of the changed ones (POOL-26)."""
+        """What the last update added (POOL-26): of one pool the set; by pool, of the listed ones, empty sets included; without
+        names of the changed ones."""
         return self._changed_in("added", pool_names)
 
     def get_removed_after_updating(self, pool_names: Optional[PoolNames] = None) -> Union[Set[str], Changes]:
@@ -306,6 +307,8 @@ class NodeConn(ConnectionPools):
         return self._changed_in("removed", pool_names)
 
     def _changed_in(self, kind: str, pool_names: Optional[PoolNames]) -> Union[Set[str], Changes]:
+        if isinstance(pool_names, str):
+            return self._changed(kind, pool_names)
         changed = self._changed(kind, None)
         assert isinstance(changed, dict)
         names = _listed(pool_names)
@@ -313,7 +316,8 @@ class NodeConn(ConnectionPools):
 
     async def remove_all_world_agents(self) -> None:
         """Disconnects and forgets every peer in a pool of the world network, with its role (POOL-55)."""
-        await self._set.call_later("PoolsRemoveAllWorldAgents", _library.milliseconds(REMOVE_TIMEOUT_S))
+        milliseconds = _library.milliseconds(REMOVE_TIMEOUT_S)
+        await self._operate("PoolsRemoveAllWorldAgents", "", lambda: self._set.call("PoolsRemoveAllWorldAgents", milliseconds))
 
     # Routing and messages
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from types import TracebackType
 from typing import AbstractSet, Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
@@ -141,10 +142,9 @@ class ConnectionPools(PoolQueries):
 
     async def reserve(self, peer_id: str, p2p_name: str) -> Optional[str]:
         """Reserves a place on a connected relay; its UTC expiry as ``YYYY-MM-DDThh:mm:ssZ``, or None (POOL-14)."""
-        timeout_ms = _library.milliseconds(RESERVE_TIMEOUT_S)
-        self[p2p_name]
+        p2p = self[p2p_name]
         try:
-            answer = await self._set.call_later("PoolsReserve", p2p_name, peer_id, timeout_ms)
+            answer = await self._set.operate(live_of(p2p), p2p_name, "PoolsReserve", peer_id, RESERVE_TIMEOUT_S)
         except _errors.PeerbusError as error:
             log.warning("no reservation on %s: %s", peer_id, error)
             return None
@@ -154,20 +154,30 @@ class ConnectionPools(PoolQueries):
         """Disconnects a pooled peer and forgets its place, info, addresses and token; its role stays (POOL-20 to POOL-22).
 
         False: it was in no pool and is left alone, or disconnecting failed; its place is forgotten even then."""
-        timeout_ms = _library.milliseconds(REMOVE_TIMEOUT_S)
+        milliseconds = _library.milliseconds(REMOVE_TIMEOUT_S)
+        removing = self._operate("PoolsRemove", peer_id, lambda: self._set.call("PoolsRemove", peer_id, milliseconds))
         try:
-            return bool(await self._set.call_later("PoolsRemove", peer_id, timeout_ms))
+            return bool(await removing)
         except _errors.PeerbusError as error:
             log.warning("removing %s: %s", peer_id, error)
             return False
+
+    async def _operate(self, function: str, argument: str, on_closed_nodes: Callable[[], Any]) -> Any:
+        """A function of the set in the background of whichever node is open. Without one it waits for nothing and is called."""
+        for p2p in self._networks.values():
+            live = p2p._core._live
+            if live is not None:
+                with contextlib.suppress(_errors.ClosedError, _errors.NoNodeError):
+                    return await self._set.operate(live, "", function, argument, REMOVE_TIMEOUT_S)
+        return on_closed_nodes()
 
     # Routing
 
     async def conn_routing_fcn(self, connected_peer_infos: List[PeerInfo], p2p: P2P, membership: Any = None) -> Routes:
         """Where connected peers of a network belong, ``{pool: {peer_id: info}}``; whom it leaves out is refused (POOL-25).
 
-        A hook for subclasses of sets without rules: a coroutine or a plain method of ``(infos, p2p)``, to which a third
-        parameter is never given. ``update`` and ``get_messages`` ask it once about each new connection, ``route_again``
+        A hook for subclasses of sets without rules: a coroutine or a plain method of ``(infos, p2p)``, or of a third parameter,
+        which is None here. ``update`` and ``get_messages`` ask it once about each new connection, ``route_again``
         about all. NotImplementedError in this class."""
         raise NotImplementedError("give rules=[...], or override conn_routing_fcn in a subclass")
 
@@ -204,7 +214,8 @@ class ConnectionPools(PoolQueries):
     async def _route(self, p2p_name: str, infos: List[PeerInfo]) -> None:
         if not infos:
             return
-        answer: Any = self.conn_routing_fcn(infos, self._networks[p2p_name])
+        asked: List[Any] = [infos, self._networks[p2p_name], None]
+        answer: Any = self.conn_routing_fcn(*asked if _takes(self.conn_routing_fcn, len(asked)) else asked[:2])
         routes: Routes = await answer if inspect.isawaitable(answer) else answer
         chosen = {str(info["id"]): "" for info in infos}
         for pool, peers in routes.items():
@@ -231,7 +242,7 @@ class ConnectionPools(PoolQueries):
         content as ``peerbus.messages.Msg`` takes it, with the same errors. The network is that of the peer's pool unless
         given. True: the library took the message; a later loss is a messages_lost event. False: no network, no
         connection, or no room within ``timeout`` seconds."""
-        field, data = encode_content(content_type, content)
+        field, data = await encode_content(content_type, content)
         trail = channel_trail or ""
         network = None if p2p is None else self._name_of(p2p)
         if p2p is not None and network is None:
@@ -269,7 +280,7 @@ class ConnectionPools(PoolQueries):
         """Publishes on a topic, on the network whose own id ``peer_id`` is, else that of the peer's pool (POOL-37).
 
         False: no such network, or an error. True does not say that anybody subscribes."""
-        field, data = encode_content(content_type, content)
+        field, data = await encode_content(content_type, content)
         timeout_ms = _library.milliseconds(timeout)
 
         def publish(wait_ms: int) -> int:
@@ -286,13 +297,16 @@ class ConnectionPools(PoolQueries):
     async def subscribe(self, peer_id: str, channel: str, default_p2p_name: Optional[str] = None) -> bool:
         """Starts receiving a topic: on the network whose own id ``peer_id`` is, else that of the peer's pool, else the
         default one; False without any, and on errors (POOL-36)."""
-        subscribing = self._set.call_later("PoolsSubscribe", peer_id, channel, default_p2p_name or "")
-        return await succeeds(f"subscribing to {channel}", subscribing)
+        return await succeeds(f"subscribing to {channel}", self._on_topic("PoolsSubscribe", peer_id, channel, default_p2p_name))
 
     async def unsubscribe(self, peer_id: str, channel: str, default_p2p_name: Optional[str] = None) -> bool:
         """Stops receiving a topic; networks as in ``subscribe``."""
-        unsubscribing = self._set.call_later("PoolsUnsubscribe", peer_id, channel, default_p2p_name or "")
-        return await succeeds(f"unsubscribing from {channel}", unsubscribing)
+        ending = self._on_topic("PoolsUnsubscribe", peer_id, channel, default_p2p_name)
+        return await succeeds(f"unsubscribing from {channel}", ending)
+
+    async def _on_topic(self, function: str, peer_id: str, channel: str, p2p_name: Optional[str]) -> None:
+        argument = as_text({"peer": peer_id, "channel": channel, "network": p2p_name or ""})
+        await self._operate(function, argument, lambda: self._set.call(function, peer_id, channel, p2p_name or ""))
 
     async def get_messages(
         self, p2p_name: str, allowed_not_connected_peers: Optional[AbstractSet[str]] = None, *, timeout: float = 0.0
@@ -345,6 +359,15 @@ def common_config(
     given = {"public_key": public_key, "token": token, "policy": policy, "inspector_node_id": inspector_node_id}
     config: Dict[str, Any] = {name: value for name, value in given.items() if value}
     return {**config, "max_connections": max_connections, "keep_refused": keep_refused}
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with that many arguments."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _among(networks: Mapping[str, P2P], names: Iterable[str]) -> FrozenSet[str]:
