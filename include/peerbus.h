@@ -578,7 +578,8 @@ int peerbus_wake_descriptor(int instance, int what);
 /* Makes a pool set. configJSON is one object; unknown keys are INVALID_CONFIG, values that do not fit INVALID_ARGUMENT, a node
  * that is in a set already IN_USE; then nothing has changed. The set takes the connections that its nodes have.
  * The keys of any set:
- *   "max_connections": the budget, at least the number of pools
+ *   "max_connections": the budget, at least the number of pools. Keep it below limits.connections of the nodes: a peer is accepted
+ *            and told from others before it gets a place or is refused
  *   "public_key": PEM or JWK text that verifies tokens: RSA (RS256), Ed25519 (EdDSA) or EC P-256 (ES256)
  *   "policy": "token" (default with a public key) or "none"; with neither, peerbus_pools_receive answers INVALID_CONFIG
  *   "token": the own token (default none); "inspector_node_id": whose inspector bit counts (default nobody's)

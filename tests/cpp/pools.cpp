@@ -1,30 +1,11 @@
 // Tests of peerbus_pools.hpp, each run by name: pools <test> <directory>. Without arguments it lists them.
 #include "peerbus_pools.hpp"
 
-#include <cstring>
-#include <iostream>
+#include "testing.hpp"
 
 using namespace std::chrono_literals;
 using peerbus::Batch, peerbus::Content, peerbus::Error, peerbus::Library, peerbus::Node, peerbus::Pools, peerbus::Tokens;
 using peerbus::detail::Json;
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) throw std::logic_error(std::string(__FILE__) + ":" + std::to_string(__LINE__) + ": " #condition); \
-    } while (0)
-
-static std::string directory;
-
-static const Library &library() {
-    static const Library initialized = Library::initialize();
-    return initialized;
-}
-
-static std::string config(const std::string &name) {
-    return R"({"identity_dir":")" + directory + "/" + name +
-           R"(","listen_ips":["127.0.0.1"],"nat":{"port_mapping":false,"hole_punching":false,"autonat":false},)"
-           R"("dht":{"enabled":false}})";
-}
 
 static const char by_direction[] =
     R"("pools":[{"name":"in","network":"net","capacity":0.5},{"name":"out","network":"net","capacity":0.5}],)"
@@ -148,14 +129,6 @@ static void a_host_can_route_by_itself() {
     pools.disconnect("net", alice.id(), 5s);
 }
 
-static std::string operation_end(Node &node) {
-    for (;;) {
-        const auto events = node.events(10s, 1);
-        CHECK(!events.empty());
-        if (events.find("\"type\":\"operation\"") != std::string::npos) return events;
-    }
-}
-
 static void what_waits_runs_in_the_background() {
     Pair pair;
     const auto operation = pair.alice.start("", "PoolsRemove", pair.bob_node.id(), 10s);
@@ -220,11 +193,7 @@ static void tokens_are_issued_and_verified() {
     CHECK(Tokens::try_verify("no key", "t", "p").code() == PEERBUS_INVALID_ARGUMENT);
 }
 
-#define TEST(name) {#name, name}
-static const struct {
-    const char *name;
-    void (*run)();
-} tests[] = {
+static const Test tests[] = {
     TEST(a_message_arrives_with_its_verified_node),
     TEST(without_a_set_nobody_is_verified),
     TEST(a_token_of_somebody_else_is_refused),
@@ -238,19 +207,4 @@ static const struct {
     TEST(tokens_are_issued_and_verified),
 };
 
-int main(int count, char **arguments) {
-    if (count == 3) directory = arguments[2];
-    for (const auto &test : tests) {
-        if (count < 3) {
-            std::cout << test.name << "\n";
-        } else if (std::strcmp(test.name, arguments[1]) == 0) {
-            try {
-                return test.run(), 0;
-            } catch (const std::exception &failure) {
-                std::cerr << failure.what() << "\n";
-                return 1;
-            }
-        }
-    }
-    return count < 3 ? 0 : 2;
-}
+int main(int count, char **arguments) { return run_tests(tests, count, arguments); }

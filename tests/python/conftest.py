@@ -6,13 +6,16 @@ import os
 import sys
 
 import pytest
-from support import ENVIRONMENT, LOCAL, LOCAL_P2P, PACKAGE
+from support import ENVIRONMENT, LOCAL, LOCAL_P2P, PACKAGE, run
 
 if str(PACKAGE) not in sys.path:
     sys.path.insert(0, str(PACKAGE))
 os.environ.update(ENVIRONMENT)
 
+from pools_support import Root, conn_of, enlist, join
+
 import peerbus
+from peerbus.pools import NodeConn
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +48,26 @@ def pair(nodes):
         alice.connect(bob.addresses, timeout=20)
         events.wait_for_blocking("peer_connected", peer=alice.peer_id, timeout=20)
     return alice, bob
+
+
+@pytest.fixture
+def stack():
+    """Closes at the end of the test what is entered."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def root(environment):
+    """Issues tokens."""
+    return Root()
+
+
+@pytest.fixture
+def world_pair(networks, stack, root):
+    """An agent and the world node, connected on the world network."""
+    world = conn_of(stack, networks, root, name="world", world=True)
+    agent = conn_of(stack, networks, root, name="agent")
+    enlist(agent, world)
+    run(join(agent, world, NodeConn.P2P_WORLD))
+    return agent, world

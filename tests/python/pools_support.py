@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 
+from harness import made_up_peer_id
 from support import DEADLINE_S
 
 from peerbus import tokens
 from peerbus.pools import ConnectionPools, NodeConn, Rule
 
 BY_DIRECTION = [Rule("in", direction="inbound"), Rule("out", direction="outbound")]
+AGENT, MASTER, OTHER, WORLD = (made_up_peer_id(number) for number in (1, 2, 3, 4))
+ADDRS = ["/ip4/192.0.2.1/tcp/4001"]
 TWO_POOLS = {"in": ["net", 0.5], "out": ["net", 0.5]}
 
 
@@ -81,3 +84,14 @@ async def lost(p2p, reason, call):
     """Runs the call, and waits until the network reports a message lost for that reason."""
     async with reported(p2p, "messages_lost", reason=reason):
         return await call
+
+
+def enlist(agent, world, role=1):
+    """Makes the two know each other: the world lists the agent, which names its world."""
+    add = world.add_to_world_masters_list if role & 2 else world.add_to_world_agents_list
+    add(agent.p2p_world.peer_id, agent.p2p_world.addresses, role)
+    agent.set_world(world.p2p_world.peer_id)
+
+
+def entry(peer_id, role, addrs=ADDRS):
+    return {"id": peer_id, "addrs": addrs, "misc": role}

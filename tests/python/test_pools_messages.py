@@ -1,7 +1,6 @@
 """What goes through the pools: sending, topics, and who is heard."""
 
 import asyncio
-import contextlib
 import json
 import threading
 import time
@@ -18,17 +17,6 @@ from peerbus.messages import Msg
 from peerbus.pools import ConnectionPools, PoolMsg
 
 STRANGER = made_up_peer_id(9)
-
-
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def root(environment):
-    return Root()
 
 
 @pytest.fixture

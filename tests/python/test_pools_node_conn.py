@@ -1,19 +1,16 @@
 """NodeConn: the world preset, its lists, roles and rendezvous."""
 
 import asyncio
-import contextlib
 
 import pytest
 from harness import made_up_peer_id
-from pools_support import Root, conn_of, join, reported, take
+from pools_support import ADDRS, AGENT, MASTER, OTHER, WORLD, conn_of, enlist, entry, join, reported, take
 from support import run
 
 import peerbus
 from peerbus.messages import Msg
 from peerbus.pools import NodeConn
 
-AGENT, MASTER, OTHER, WORLD = (made_up_peer_id(number) for number in (1, 2, 3, 4))
-ADDRS = ["/ip4/192.0.2.1/tcp/4001"]
 TABLE = {  # SPEC POOL-42, in the order of the pools
     (False, 100): [12, 12, 36, 36, 1, 1, 1, 1],
     (False, 1000): [124, 124, 373, 373, 1, 1, 1, 3],
@@ -23,41 +20,9 @@ TABLE = {  # SPEC POOL-42, in the order of the pools
 
 
 @pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def root(environment):
-    return Root()
-
-
-@pytest.fixture
 def conn(networks, stack):
     """A NodeConn without company."""
     return conn_of(stack, networks, policy="none")
-
-
-@pytest.fixture
-def pair(networks, stack, root):
-    """An agent and the world node, connected on the world network."""
-    world = conn_of(stack, networks, root, name="world", world=True)
-    agent = conn_of(stack, networks, root, name="agent")
-    enlist(agent, world)
-    run(join(agent, world, NodeConn.P2P_WORLD))
-    return agent, world
-
-
-def enlist(agent, world, role=1):
-    """Makes the two know each other: the world lists the agent, which names its world."""
-    add = world.add_to_world_masters_list if role & 2 else world.add_to_world_agents_list
-    add(agent.p2p_world.peer_id, agent.p2p_world.addresses, role)
-    agent.set_world(world.p2p_world.peer_id)
-
-
-def entry(peer_id, role, addrs=ADDRS):
-    return {"id": peer_id, "addrs": addrs, "misc": role}
 
 
 @pytest.mark.parametrize(("world", "budget"), TABLE)
@@ -278,8 +243,8 @@ def test_the_public_network_routes_by_direction(networks, stack):
     run(play())
 
 
-def test_members_of_the_world_find_their_places(pair):
-    agent, world = pair
+def test_members_of_the_world_find_their_places(world_pair):
+    agent, world = world_pair
 
     async def play():
         assert await agent.update() == ({NodeConn.OUT_WORLD_NODE: {world.p2p_world.peer_id}}, {})
@@ -305,8 +270,8 @@ def test_a_stranger_is_refused_and_takes_no_place(networks, stack, root):
     run(play())
 
 
-def test_who_leaves_the_lists_is_a_stranger_and_loses_the_connection(pair):
-    agent, world = pair
+def test_who_leaves_the_lists_is_a_stranger_and_loses_the_connection(world_pair):
+    agent, world = world_pair
     own = agent.p2p_world.peer_id
 
     async def play():
@@ -319,8 +284,8 @@ def test_who_leaves_the_lists_is_a_stranger_and_loses_the_connection(pair):
     run(play())
 
 
-def test_a_changed_role_moves_between_lists_and_is_reported(pair):
-    agent, world = pair
+def test_a_changed_role_moves_between_lists_and_is_reported(world_pair):
+    agent, world = world_pair
     own = agent.p2p_world.peer_id
 
     async def play():
@@ -334,8 +299,8 @@ def test_a_changed_role_moves_between_lists_and_is_reported(pair):
     run(play())
 
 
-def test_all_world_agents_are_removed_with_their_roles(pair):
-    agent, world = pair
+def test_all_world_agents_are_removed_with_their_roles(world_pair):
+    agent, world = world_pair
     own = agent.p2p_world.peer_id
 
     async def play():
@@ -345,8 +310,8 @@ def test_all_world_agents_are_removed_with_their_roles(pair):
     run(play())
 
 
-def test_leaving_the_world_forgets_it_and_disconnects_its_peers(pair):
-    agent, world = pair
+def test_leaving_the_world_forgets_it_and_disconnects_its_peers(world_pair):
+    agent, world = world_pair
     home = world.p2p_world.peer_id
     agent.set_world_masters_list([entry(MASTER, 3)])
 
@@ -364,8 +329,8 @@ def test_leaving_the_world_forgets_it_and_disconnects_its_peers(pair):
     run(play())
 
 
-def test_losing_the_world_node_leaves_the_world(pair):
-    agent, world = pair
+def test_losing_the_world_node_leaves_the_world(world_pair):
+    agent, world = world_pair
     home = world.p2p_world.peer_id
 
     async def play():
@@ -392,176 +357,14 @@ def test_who_stays_in_a_lost_world_finds_its_node_flagged(networks, stack, root)
     run(play())
 
 
-def test_members_are_heard_without_a_place_and_no_other_set_is_taken(pair):
-    agent, world = pair
+def test_members_are_heard_without_a_place_and_no_other_set_is_taken(world_pair):
+    agent, world = world_pair
 
     async def play():
         await agent.send(world.p2p_world.peer_id, None, Msg.MISC, "hello")
         assert (await take(world, NodeConn.P2P_WORLD, 1))[0].node_id == "agent"
         with pytest.raises(ValueError):
             await world.get_messages(NodeConn.P2P_WORLD, {OTHER})
-
-    run(play())
-
-
-# ---- Rendezvous
-
-
-def roster(count, *entries):
-    return {"peers": [{"connected_at": None, "direction": "inbound", "relayed": False, **one} for one in entries],
-            "update_count": count}  # fmt: skip
-
-
-@pytest.fixture
-def listening(pair):
-    """The pair, with the agent listening to the world's rendezvous topic; and the topic."""
-    agent, world = pair
-    topic = f"{world.p2p_world.peer_id}::ps:rv"
-
-    async def play():
-        async with reported(world.p2p_world, "topic_peer_joined", channel=topic):
-            assert await world.subscribe(world.p2p_world.peer_id, topic)
-            assert await agent.subscribe(world.p2p_world.peer_id, topic)
-
-    run(play())
-    return agent, world, topic
-
-
-async def publish(world, agent, topic, content):
-    """Publishes a roster; returns when the agent's node has accepted it."""
-    async with reported(agent.p2p_world, "rendezvous_updated", channel=topic):
-        assert await world.publish(world.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, content)
-
-
-async def publish_until(author, agent, topic, content):
-    """Publishes a roster of somebody else than the owner, again while the router has no stream to the agent yet."""
-    with agent.p2p_world.node.events("rendezvous_updated") as events:
-        while True:
-            assert await author.publish(author.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, content)
-            with contextlib.suppress(asyncio.TimeoutError):
-                return await asyncio.wait_for(events.__anext__(), 1)
-
-
-def test_the_lists_follow_the_rendezvous(listening):
-    agent, world, topic = listening
-    own = agent.p2p_world.peer_id
-    apply = agent.set_world_agents_and_world_masters_lists_from_rendezvous
-
-    async def play():
-        assert agent.rendezvous_tag == -1 and await apply() is False
-        await publish(world, agent, topic, roster(3, entry(own, 1), entry(MASTER, 3), entry(OTHER, 5), entry(WORLD, 0)))
-        async with reported(agent.p2p_world, "rendezvous_applied", update_count=3, peers=3, skipped=1):
-            assert await apply() is True
-        assert (agent.world_agents_set, agent.world_masters_set) == ({own, OTHER}, {MASTER})
-        assert agent.rendezvous_tag == 3 and agent.get_addrs(MASTER) == ADDRS and agent.get_role(OTHER) == 5
-        assert await apply() is False
-        await publish(world, agent, topic, roster(9, entry(own, 1)))
-        assert await apply() is True
-        assert (agent.world_agents_set, agent.world_masters_set, agent.rendezvous_tag) == ({own}, set(), 9)
-
-    run(play())
-
-
-def test_an_old_snapshot_is_ignored_and_counted(listening):
-    agent, world, topic = listening
-
-    async def play():
-        await publish(world, agent, topic, roster(5, entry(AGENT, 1)))
-        await agent.set_world_agents_and_world_masters_lists_from_rendezvous()
-        for count in (5, 4):
-            async with reported(agent.p2p_world, "messages_lost", reason="rendezvous_stale"):
-                await world.publish(world.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, roster(count, entry(OTHER, 1)))
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is False
-        assert (agent.world_agents_set, agent.rendezvous_tag) == ({AGENT}, 5)
-
-    run(play())
-
-
-def test_after_a_reset_the_same_snapshot_counts_again(listening):
-    agent, world, topic = listening
-
-    async def play():
-        await publish(world, agent, topic, roster(5, entry(AGENT, 1)))
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
-        agent.set_world_agents_list([])
-        agent.reset_rendezvous_tag()
-        assert agent.rendezvous_tag == -1
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
-        assert (agent.world_agents_set, agent.rendezvous_tag) == ({AGENT}, 5)
-
-    run(play())
-
-
-def test_after_a_reset_the_next_snapshot_counts_whatever_its_count(listening):
-    agent, world, topic = listening
-
-    async def play():
-        await publish(world, agent, topic, roster(5, entry(AGENT, 1)))
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
-        agent.reset_rendezvous_tag()
-        await publish(world, agent, topic, roster(2, entry(OTHER, 1)))
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
-        assert (agent.world_agents_set, agent.rendezvous_tag) == ({OTHER}, 2)
-
-    run(play())
-
-
-def test_a_master_that_the_program_lists_may_publish(listening, networks, stack, root):
-    agent, world, topic = listening
-    master = conn_of(stack, networks, root, name="master")
-    enlist(master, world, role=3)
-    enlist(master, agent, role=3)
-    master.set_world(world.p2p_world.peer_id)
-    master.add_to_world_agents_list(agent.p2p_world.peer_id, agent.p2p_world.addresses, 1)
-
-    async def play():
-        async with reported(master.p2p_world, "topic_peer_joined", channel=topic, peer=agent.p2p_world.peer_id):
-            await join(master, agent, NodeConn.P2P_WORLD)
-            assert await master.subscribe(world.p2p_world.peer_id, topic)
-        await publish_until(master, agent, topic, roster(7, entry(OTHER, 1)))
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
-        assert (agent.world_agents_set, agent.rendezvous_tag) == ({OTHER}, 7)
-
-    run(play())
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["nonsense", 17, {"peers": []}, {"update_count": 1}, {"peers": "all", "update_count": 1}, roster(-1), roster(1 << 70)],
-    ids=["text", "number", "no count", "no peers", "peers of text", "negative", "huge"],
-)
-def test_a_malformed_roster_is_not_published(listening, content):
-    agent, world, topic = listening
-
-    async def play():
-        await publish(world, agent, topic, roster(5, entry(AGENT, 1)))
-        await agent.set_world_agents_and_world_masters_lists_from_rendezvous()
-        assert await world.publish(world.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, content) is False
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is False
-        assert (agent.world_agents_set, agent.rendezvous_tag) == ({AGENT}, 5)
-
-    run(play())
-
-
-def test_a_flood_of_rosters_of_somebody_else_is_refused_and_delays_nobody(listening, networks, stack, root):
-    agent, world, topic = listening
-    forger = conn_of(stack, networks, root, name="forger")
-    enlist(forger, world)
-    agent.add_to_world_agents_list(forger.p2p_world.peer_id, forger.p2p_world.addresses, 1)
-    forger.add_to_world_agents_list(agent.p2p_world.peer_id, agent.p2p_world.addresses, 1)
-
-    async def play():
-        async with reported(forger.p2p_world, "topic_peer_joined", channel=topic, peer=agent.p2p_world.peer_id):
-            await forger.p2p_world.node.subscribe(topic)
-            await join(forger, agent, NodeConn.P2P_WORLD)
-        await publish(world, agent, topic, roster(5, entry(AGENT, 1)))
-        async with reported(agent.p2p_world, "messages_lost", reason="rendezvous_refused"):
-            for count in range(100, 400):
-                await forger.publish(forger.p2p_world.peer_id, topic, Msg.WORLD_AGENTS_LIST, roster(count, entry(OTHER, 1)))
-        await world.send(agent.p2p_world.peer_id, None, Msg.MISC, "through")
-        assert [message.content for message in await take(agent, NodeConn.P2P_WORLD, 1)] == ["through"]
-        assert await agent.set_world_agents_and_world_masters_lists_from_rendezvous() is True
-        assert (agent.world_agents_set, agent.rendezvous_tag) == ({AGENT}, 5)
 
     run(play())
 
