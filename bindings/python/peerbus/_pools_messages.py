@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timezone
 from typing import Any, Optional, Tuple, Union
 
-from ._buffers import Message
+from ._buffers import Message, Payload
 from ._core import Live
 from ._messages_limits import DecodeError
 from ._waiting import run_async
@@ -31,13 +31,13 @@ class PoolMsg(Msg):
     """The sender is the configured inspector and speaks as such (POOL-40)."""
 
 
-async def encode_content(content_type: str, content: Any) -> Tuple[int, bytes]:
+async def encode_content(content_type: str, content: Any) -> Tuple[int, Payload]:
     """The field of the envelope that a content goes to and its encoded form; errors as those of Msg.
 
     Pictures and tensors are compressed in a worker thread, so that the event loop goes on meanwhile."""
     if isinstance(content, (bytes, bytearray, memoryview)):
         Msg(sender="", content=b"", content_type=content_type)  # for its checks, without a copy of the content
-        return _RAW, bytes(content)
+        return _RAW, content
     if content_type != Msg.STREAM_SAMPLE:
         return _encode(content_type, content)
     encoded: Any = await run_async(start_call(lambda: _encode(content_type, content)).wait)

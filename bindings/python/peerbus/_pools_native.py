@@ -9,7 +9,7 @@ import weakref
 from typing import Any, List, Mapping, Optional
 
 from . import _buffers, _errors, _library
-from ._buffers import Message
+from ._buffers import Message, Payload, Pinned
 from ._core import Live
 from ._waiting import run_async
 from ._workers import run_interruptible, start_call
@@ -58,20 +58,22 @@ class NativeSet:
 
     # Messages
 
-    def send(self, peer_id: str, trail: str, content_type: str, field: int, data: bytes, network: Optional[str]) -> None:
+    def send(self, peer_id: str, trail: str, content_type: str, field: int, data: Payload, network: Optional[str]) -> None:
         """peerbus_pools_send without a wait. WouldBlockError: there is no room."""
         texts = [_library.encode(text, "an argument") for text in (peer_id, trail, content_type)]
         named = None if network is None else _library.encode(network, "network")
         _library.refuse_fork()
         send = self._library.c.peerbus_pools_send
-        self._library.check(send(self.number, *texts, field, data, len(data), named, 0))
+        with Pinned(data) as payload:
+            self._library.check(send(self.number, *texts, field, payload.pointer, payload.size, named, 0))
 
-    def publish(self, peer_id: str, channel: str, content_type: str, field: int, data: bytes, timeout_ms: int) -> int:
+    def publish(self, peer_id: str, channel: str, content_type: str, field: int, data: Payload, timeout_ms: int) -> int:
         """peerbus_pools_publish; the number of connected subscribers."""
         texts = [_library.encode(text, "an argument") for text in (peer_id, channel, content_type)]
         _library.refuse_fork()
         publish = self._library.c.peerbus_pools_publish
-        return self._library.check(publish(self.number, *texts, field, data, len(data), timeout_ms))
+        with Pinned(data) as payload:
+            return self._library.check(publish(self.number, *texts, field, payload.pointer, payload.size, timeout_ms))
 
     def receive(self, network: str, most: int, most_bytes: int) -> List[Message]:
         """peerbus_pools_receive of what waits now, of all channels."""
