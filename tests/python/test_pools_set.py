@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from datetime import datetime, timezone
 
 import pytest
@@ -302,14 +303,13 @@ def test_a_cancelled_connection_ends_and_the_next_one_works(networks, stack):
     left, right = pools_of(stack, networks()), pools_of(stack, networks())
 
     async def play():
-        silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-        port = silent.sockets[0].getsockname()[1]
-        dialling = asyncio.ensure_future(left.connect([f"/ip4/127.0.0.1/tcp/{port}/p2p/{made_up_peer_id(9)}"], "net"))
-        await asyncio.sleep(0)
-        dialling.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await dialling
-        silent.close()
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # who answers nothing
+            address = f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}/p2p/{made_up_peer_id(9)}"
+            dialling = asyncio.ensure_future(left.connect([address], "net"))
+            await asyncio.sleep(0)
+            dialling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await dialling
         await join(left, right)
 
     run(play())
