@@ -21,6 +21,7 @@ func (n deafNetwork) Subscribe(string) error            { return nil }
 func (n deafNetwork) Unsubscribe(string) error          { return nil }
 func (n deafNetwork) Rendezvous() (pool.Snapshot, bool) { return pool.Snapshot{}, false }
 func (n deafNetwork) ResetRendezvous()                  {}
+func (n deafNetwork) Usable() error                     { return nil }
 func (n deafNetwork) Close() error                      { return nil }
 func (n deafNetwork) Connect(context.Context, []string) (string, string, error) {
 	return "", "", node.ErrUnreachable

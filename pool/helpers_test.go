@@ -94,6 +94,8 @@ func (n *fakeNetwork) Spares(id string) bool {
 
 func (n *fakeNetwork) ID() string { return n.id }
 
+func (n *fakeNetwork) Usable() error { return n.failure() }
+
 func (n *fakeNetwork) Peers() ([]PeerInfo, error) {
 	if err := n.failure(); err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ import (
 type Network interface {
 	// ID is the own peer id on this network.
 	ID() string
+	// Usable answers why the network cannot be asked any more, nil while it can.
+	Usable() error
 	// Peers lists the live connections. The set asks when it is made and after a failure, not periodically.
 	Peers() ([]PeerInfo, error)
 	// Connect dials the peer that the addresses name and answers its id and the address that won.

@@ -24,12 +24,7 @@ type Changes struct {
 func (s *Set) Update() (Changes, error) {
 	var problems []error
 	for _, n := range s.networks {
-		s.state.RLock()
-		unsynced := n.unsynced
-		s.state.RUnlock()
-		if unsynced {
-			problems = append(problems, s.sync(n))
-		}
+		problems = append(problems, s.resync(n))
 	}
 	s.state.Lock()
 	defer s.state.Unlock()
@@ -43,6 +38,21 @@ func (s *Set) Update() (Changes, error) {
 	}
 	s.state.last = s.takeChangesLocked()
 	return s.state.last.clone(), errors.Join(problems...)
+}
+
+// resync asks a network that could not be asked before. One that is closed tells of no changes any more, which is no news that
+// nothing has changed.
+func (s *Set) resync(n *networkState) error {
+	if err := n.network.Usable(); err != nil {
+		return fmt.Errorf("network %s cannot be asked for its connections, its pools stay as they are: %w", n.name, err)
+	}
+	s.state.RLock()
+	unsynced := n.unsynced
+	s.state.RUnlock()
+	if !unsynced {
+		return nil
+	}
+	return s.sync(n)
 }
 
 func (s *Set) takeChangesLocked() Changes {

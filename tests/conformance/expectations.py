@@ -304,7 +304,7 @@ POOL_FUNCTIONS = {
         threads=labels("LIMIT"),
         # What an argument means is the operation's business: its event carries the error. "" is the first open node.
         abuse={
-            **unlike("argument", "Success", "empty", *PEER_TEXTS),
+            **{("argument", name): SUCCESS for name in CHANNEL if name not in MALFORMED},
             **unlike("network", "Success", "empty"),
         },
         **POOLS,

@@ -286,6 +286,19 @@ def test_a_lost_peer_keeps_its_place_until_it_is_removed(networks, stack):
     run(play())
 
 
+def test_a_closed_network_is_reported_and_keeps_its_pools(networks, stack, caplog):
+    left, right = pools_of(stack, networks()), pools_of(stack, networks())
+
+    async def play():
+        await join(left, right)
+        await right.update()
+        right["net"].close()
+        assert await right.update() == ({}, {})
+        assert right.is_connected(left["net"].peer_id) and "network net cannot be asked" in caplog.text
+
+    run(play())
+
+
 def test_removing_on_a_closed_network_forgets_the_place(networks, stack):
     left, right = pools_of(stack, networks()), pools_of(stack, networks())
 
