@@ -41,7 +41,7 @@ func (c *NodeConn) leaveWorldLocked(reason string) departure {
 		connection.leaving = true
 	}
 	gone := c.takeWorldPlacesLocked()
-	c.world.node, c.world.tag = "", noRosterTag
+	c.world.node, c.world.tag, c.world.applied = "", noRosterTag, noRosterTag
 	c.state.allow[allowWorldNode] = map[string]struct{}{}
 	c.setListsLocked(map[listKind][]Entry{agentsList: nil, mastersList: nil})
 	c.forgetRolesLocked(gone)

@@ -116,7 +116,7 @@ func NewNodeConn(o NodeConnOptions) (*NodeConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &NodeConn{Set: set, world: worldState{tag: noRosterTag}, stay: o.StayInLostWorld}
+	c := &NodeConn{Set: set, world: worldState{tag: noRosterTag, applied: noRosterTag}, stay: o.StayInLostWorld}
 	set.state.Lock()
 	defer set.state.Unlock()
 	set.state.guestSets = []string{allowAgents, allowMasters}

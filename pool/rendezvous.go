@@ -41,7 +41,7 @@ func (s *Set) publishes(author string, newest int64, listed bool) bool {
 
 // publishesLocked goes by the roster that is about to be applied if there is one, else by the present list.
 func (c *NodeConn) publishesLocked(author string, newest int64, listed bool) bool {
-	if newest > c.world.tag {
+	if newest > c.world.applied {
 		return listed
 	}
 	_, master := c.state.allow[allowMasters][author]
@@ -86,7 +86,7 @@ func (c *NodeConn) ApplyRoster(r Snapshot) error {
 	if err := c.allowedLocked(&r); err != nil { // again: another roster may have come first
 		return err
 	}
-	c.world.tag = r.UpdateCount
+	c.world.tag, c.world.applied = r.UpdateCount, r.UpdateCount
 	c.setListsLocked(map[listKind][]Entry{agentsList: agents, mastersList: masters})
 	c.counts.add(ReasonRendezvousEntry, uint64(skipped))
 	c.emitLocked(Event{
@@ -106,7 +106,7 @@ func (c *NodeConn) checkAllowed(r *Snapshot) error {
 // allowedLocked judges author and update count.
 func (c *NodeConn) allowedLocked(r *Snapshot) error {
 	_, master := c.state.allow[allowMasters][r.Author]
-	master = master || r.Listed && r.After > c.world.tag // by a roster that this one overtook
+	master = master || r.Listed && r.After > c.world.applied // by a roster that this one overtook
 	switch {
 	case len(r.Peers) > node.MaxRosterPeers || r.Author == "" || (r.Author != r.Owner && !master),
 		c.world.node != "" && r.Owner != c.world.node:

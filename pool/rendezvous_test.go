@@ -77,6 +77,10 @@ func TestMastersOfTheHostMayPublishUnlessANewerRosterSaysOtherwise(t *testing.T)
 	may(true, masterA, 4, false)
 	must(t, c.SetWorldMastersList(nil))
 	may(false, masterA, 4, true) // an expelled master cannot freeze the lists
+	c.ResetRendezvousTag()
+	may(false, masterA, 4, true)
+	roster.UpdateCount = 4
+	wantError(t, c.ApplyRoster(roster), ErrRefused) // nor bring back its own by a reset
 }
 
 func TestTheNewestRosterOfTheNetworkIsAppliedOnce(t *testing.T) {

@@ -13,7 +13,8 @@ type worldState struct {
 	node        string // peer id of the world node, "" outside a world
 	inspector   string
 	firstMaster string
-	tag         int64 // update count of the applied roster
+	tag         int64 // update count that the next roster must exceed: that of the applied one, unless it was reset
+	applied     int64 // update count of the applied roster
 }
 
 // SetWorld names the peer id of the world node, "" for none. The former one is a stranger unless a list holds it.
