@@ -27,10 +27,10 @@ static const peerbus::Library &library() {
     return initialized;
 }
 
-static std::string config(const std::string &name) {
+static std::string config(const std::string &name, const std::string &more = "") {
     return R"({"identity_dir":")" + directory + "/" + name +
            R"(","listen_ips":["127.0.0.1"],"nat":{"port_mapping":false,"hole_punching":false,"autonat":false},)"
-           R"("dht":{"enabled":false}})";
+           R"("dht":{"enabled":false})" + more + "}";
 }
 
 // The event that ends the operation in progress.

@@ -1,21 +1,14 @@
 // Tests of peerbus.hpp, each run by name: unit <test> <directory>. Without arguments it lists them.
-#include "peerbus.hpp"
+#include "testing.hpp"
 
 #include <poll.h>
 
 #include <cstdio>
-#include <cstring>
-#include <iostream>
 #include <thread>
 
 using namespace std::chrono_literals;
 using peerbus::Batch, peerbus::Bytes, peerbus::Error, peerbus::Library, peerbus::Node, peerbus::Result;
 using peerbus::detail::Json;
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) throw std::logic_error(std::string(__FILE__) + ":" + std::to_string(__LINE__) + ": " #condition); \
-    } while (0)
 
 template <class Call> peerbus_code thrown_by(Call call) {
     try {
@@ -24,19 +17,6 @@ template <class Call> peerbus_code thrown_by(Call call) {
         return error.code();
     }
     return PEERBUS_OK;
-}
-
-static std::string directory;
-
-static std::string config(const std::string &name, const std::string &more = "") {
-    return R"({"identity_dir":")" + directory + "/" + name +
-           R"(","listen_ips":["127.0.0.1"],"nat":{"port_mapping":false,"hole_punching":false,"autonat":false},)"
-           R"("dht":{"enabled":false})" + more + "}";
-}
-
-static const Library &library() {
-    static const Library initialized = Library::initialize();
-    return initialized;
 }
 
 struct Pair {
@@ -283,14 +263,6 @@ static void a_wait_ends_by_interrupt_and_by_close() {
     CHECK(ended == PEERBUS_CLOSED);
 }
 
-static std::string operation_end(Node &node) {
-    for (;;) {
-        const auto events = node.events(10s, 1);
-        CHECK(!events.empty());
-        if (events.find("\"type\":\"operation\"") != std::string::npos) return events;
-    }
-}
-
 static void operations_run_in_the_background() {
     Node node(library(), 0, config("alice"));
     const auto topic = peerbus::topic_channel(node.id(), "news");
@@ -331,11 +303,7 @@ static void library_functions() {
     CHECK(Library::close_all() == "\"1 closed, 0 failed\"");
 }
 
-#define TEST(name) {#name, name}
-static const struct {
-    const char *name;
-    void (*run)();
-} tests[] = {
+static const Test tests[] = {
     TEST(json_members_are_found_at_the_top_level_only),
     TEST(json_texts_are_decoded),
     TEST(json_that_is_cut_or_broken_is_never_read_past_its_end),
@@ -360,19 +328,4 @@ static const struct {
     TEST(library_functions),
 };
 
-int main(int count, char **arguments) {
-    if (count == 3) directory = arguments[2];
-    for (const auto &test : tests) {
-        if (count < 3) {
-            std::cout << test.name << "\n";
-        } else if (std::strcmp(test.name, arguments[1]) == 0) {
-            try {
-                return test.run(), 0;
-            } catch (const std::exception &failure) {
-                std::cerr << failure.what() << "\n";
-                return 1;
-            }
-        }
-    }
-    return count < 3 ? 0 : 2;
-}
+int main(int count, char **arguments) { return run_tests(tests, count, arguments); }
