@@ -14,6 +14,13 @@ import (
 
 func isRelayed(addr ma.Multiaddr) bool { return hasProtocol(addr, ma.P_CIRCUIT) }
 
+// lacksCertificate tells whether nobody can dial an address because it does not name the listener's certificate. libp2p gives such
+// ones as the remote end of WebRTC-direct connections.
+func lacksCertificate(addr ma.Multiaddr) bool {
+	byCertificate := hasProtocol(addr, ma.P_WEBRTC_DIRECT) || hasProtocol(addr, ma.P_WEBTRANSPORT)
+	return byCertificate && !hasProtocol(addr, ma.P_CERTHASH) && !isRelayed(addr)
+}
+
 func hasProtocol(addr ma.Multiaddr, code int) bool {
 	if addr == nil {
 		return false

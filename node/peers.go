@@ -97,7 +97,7 @@ func (t *peerTable) disconnected(c network.Conn) {
 // rememberDialled keeps the address by which the peer was reached, so that channels find it again. libp2p remembers only what the
 // peer announces, which leads nowhere when it stands behind a forwarded port, a proxy or a name.
 func (t *peerTable) rememberDialled(c network.Conn) {
-	if c.Stat().Direction == network.DirOutbound {
+	if c.Stat().Direction == network.DirOutbound && !lacksCertificate(c.RemoteMultiaddr()) {
 		t.node.host.Peerstore().AddAddr(c.RemotePeer(), c.RemoteMultiaddr(), peerstore.RecentlyConnectedAddrTTL)
 	}
 }

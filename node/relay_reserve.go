@@ -94,7 +94,7 @@ func (r *relays) waysTo(info peer.AddrInfo) []ma.Multiaddr {
 		}
 	}
 	ways = append(append(ways, info.Addrs...), r.node.host.Peerstore().Addrs(info.ID)...)
-	return slices.DeleteFunc(bareAddresses(ways), isRelayed)
+	return slices.DeleteFunc(bareAddresses(ways), func(addr ma.Multiaddr) bool { return isRelayed(addr) || lacksCertificate(addr) })
 }
 
 // bareAddresses strips /p2p/<id> and keeps each address once.

@@ -427,3 +427,28 @@ func TestARelayIsReachedWhenItsPreferredAddressIsDead(t *testing.T) {
 	}
 	circuitOf(t, n, relay)
 }
+
+func TestARelayReachedByWebRTCDirectIsAnnouncedWithItsCertificate(t *testing.T) {
+	byWebRTCDirect := func(o *Options) {
+		o.Config.ListenAddrs, o.Config.WebRTC.Enabled = addrsOf(t, "/ip4/127.0.0.1/udp/0/webrtc-direct"), true
+	}
+	relay, n := startNode(t, asRelay, byWebRTCDirect), startNode(t, byWebRTCDirect)
+	reserve(t, n, relay)
+	circuits := n.relays.circuitAddresses()
+	if len(circuits) == 0 {
+		t.Fatal("no addresses through the relay")
+	}
+	for _, addr := range circuits {
+		if !hasProtocol(addr, ma.P_CERTHASH) {
+			t.Errorf("nobody can dial %s", addr)
+		}
+	}
+	c := n.host.Network().ConnsToPeer(relay.id)[0]
+	if !lacksCertificate(c.RemoteMultiaddr()) {
+		t.Fatalf("libp2p gives %s by now", c.RemoteMultiaddr())
+	}
+	n.peers.rememberDialled(c)
+	if known := n.host.Peerstore().Addrs(relay.id); slices.ContainsFunc(known, lacksCertificate) {
+		t.Errorf("known are %v", known)
+	}
+}
