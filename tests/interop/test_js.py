@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from unaiverse_pair import until
 
 import peerbus
 
-FOLDER = Path(__file__).resolve().parents[1] / "js"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "tests" / "js"
+EXAMPLE = ROOT / "bindings" / "python" / "examples" / "reach.py"
 DEADLINE_S = 60.0
 QUIET = {"nat": {"port_mapping": False, "hole_punching": False, "autonat": False}, "dht": {"enabled": False}}
 
@@ -117,3 +120,42 @@ def test_the_node_dials_a_browser_behind_a_relay_and_gets_a_direct_connection(st
     node.connect(address, timeout=DEADLINE_S)
     until("the connection is a direct one", lambda: js.is_direct_to(node.peer_id))
     exchange(node, js, 100_000)
+
+
+@contextlib.contextmanager
+def listening(*command):
+    """A program that prints addresses until it is ended; a function that answers the first one with a part."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
+        try:
+            yield lambda part: next(line.strip() for line in program.stdout if part in line)
+        finally:
+            program.kill()
+
+
+def say(*command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+
+
+def python(*arguments):
+    return [sys.executable, "-u", str(EXAMPLE), "--ip", "127.0.0.1", *arguments]
+
+
+def javascript(*arguments):
+    return ["node", str(FOLDER / "reach.mjs"), *arguments]
+
+
+@pytest.mark.parametrize("way", ["/webrtc-direct/", "/p2p-circuit/webrtc/"])
+def test_the_commands_of_docs_reach_say_something_to_a_node(start, way):
+    at = ["/ip4/127.0.0.1/udp/0/webrtc-direct"]  # a browser reaches no other kind of relay but one with secure WebSocket
+    relay = start(listen_addrs=at, network={"force_public": True}, relay={"enable_service": True})
+    options = ["--relay", relay.addresses[0]] if "circuit" in way else []
+    with listening(*python("listen", *options)) as address_with:
+        done = say(*javascript("say", address_with(way), "hello", "node"))
+    assert done.stdout.startswith("hello node came back by ") and way in done.stdout, done.stderr
+
+
+def test_the_commands_of_docs_reach_say_something_to_a_browser(start, relay):
+    with listening(*javascript("listen", relay.addresses[0])) as address_with:
+        done = say(*python("say", address_with("/p2p-circuit/webrtc/p2p/"), "hello", "browser"))
+    assert done.stdout.startswith("hello browser came back by "), done.stderr
