@@ -24,7 +24,7 @@ class Pair:
 
     def go_on(self, during: Callable[[], object] = lambda: None) -> None:
         """Sends while something happens. Every message arrives, once and in order."""
-        self.left.begin_send(self.right, self._sent, _MANY, pace=_PACE_S)
+        self.left.begin_send(self.right, self._sent, _MANY, pace=_PACE_S, timeout=_PATIENCE_S)
         during()
         self.left.end_send()
         self._sent += _MANY

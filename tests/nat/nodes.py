@@ -96,8 +96,11 @@ class Peer:
         self.begin_send(other, first, count, size=size, pace=pace)
         return self.end_send()
 
-    def begin_send(self, other: Peer, first: int, count: int, *, size: int = 100, pace: float = 0.0) -> None:
-        self.ask("begin_send", peer=other.peer_id, first=first, count=count, size=size, pace=pace, timeout=DEADLINE_S)
+    def begin_send(
+        self, other: Peer, first: int, count: int, *, size: int = 100, pace: float = 0.0, timeout: float = DEADLINE_S
+    ) -> None:
+        """Begins to send; an attempt that fails after that time is the last one."""
+        self.ask("begin_send", peer=other.peer_id, first=first, count=count, size=size, pace=pace, timeout=timeout)
 
     def end_send(self) -> Dict[str, int]:
         failures: Dict[str, int] = self.ask("end_send")["failures"]
