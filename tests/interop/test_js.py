@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -127,9 +128,12 @@ def listening(*command):
     """A program that prints addresses until it is ended; a function that answers the first one with a part."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
+        watchdog = threading.Timer(2 * DEADLINE_S, program.kill)
+        watchdog.start()
         try:
             yield lambda part: next(line.strip() for line in program.stdout if part in line)
         finally:
+            watchdog.cancel()
             program.kill()
 
 
