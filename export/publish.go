@@ -33,6 +33,6 @@ func go_peerbus_publish_batch(number C.int, channel *C.char, channelLength C.siz
 
 func writePublications(out []C.peerbus_publication, published []node.Publication) {
 	for k, p := range published {
-		out[k] = C.peerbus_publication{id: C.uint64_t(p.ID), peers: C.uint64_t(p.Peers)}
+		out[k] = C.peerbus_publication{id: C.uint64_t(p.ID), peers: C.uint64_t(p.Peers), missed: C.uint64_t(len(p.Missed))}
 	}
 }

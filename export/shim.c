@@ -117,6 +117,12 @@ char *PopMessages(int instance) { CONTROL(go_PopMessages(instance)); }
 
 char *SubscribeToTopic(int instance, const char *channel) { CONTROL(go_SubscribeToTopic(instance, TEXT(channel))); }
 char *UnsubscribeFromTopic(int instance, const char *channel) { CONTROL(go_UnsubscribeFromTopic(instance, TEXT(channel))); }
+char *OpenTopic(int instance, const char *channel, const char *optionsJSON)
+{
+    CONTROL(go_OpenTopic(instance, TEXT(channel), TEXT(optionsJSON)));
+}
+
+char *GetTopicInfo(int instance, const char *channel) { CONTROL(go_GetTopicInfo(instance, TEXT(channel))); }
 char *GetTopicPeers(int instance) { CONTROL(go_GetTopicPeers(instance)); }
 char *SetTopicRules(int instance, const char *channel, const char *rulesJSON)
 {

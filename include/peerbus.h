@@ -159,7 +159,8 @@ typedef enum peerbus_message_flag {
 /* A published message. */
 typedef struct peerbus_publication {
     uint64_t id;    /* the publisher's number of the message: it grows with each, on any topic, and receivers see it */
-    uint64_t peers; /* connected subscribers at that moment */
+    uint64_t peers; /* connected subscribers at that moment; of a direct topic those that it was taken for */
+    uint64_t missed; /* of a direct topic: known subscribers that it was not taken for; GetTopicInfo and messages_lost name them */
 } peerbus_publication;
 
 /* What one peerbus_receive handed over. The host owns it until peerbus_batch_free. */
@@ -365,6 +366,26 @@ char *PopMessages(int instance);
 /* Starts receiving a topic. Idempotent. One rendezvous topic at a time: another one replaces it. */
 char *SubscribeToTopic(int instance, const char *channel);
 
+/* Chooses how this node takes part in a topic from now on, as publisher and as subscriber; docs/topics.md compares the modes:
+ *     {"mode":"gossip"|"direct",                             absent: gossip, which a topic is without this call, too
+ *      "overflow":"block"|"drop_newest"|"drop_oldest"}       direct only, absent: as it was, at first block
+ * Direct: the publisher sends to each subscriber over an acknowledged channel: lossless, in order, resumed after a lost
+ * connection, without a signature, because the connection proves the author. Both sides open it as direct. What a subscriber
+ * without room gets by overflow: the publisher waits for it; that subscriber alone misses the message; it misses the oldest ones
+ * that are not on their way yet. What it misses is counted (send_queue_full, with its peer id) and a gap at its side.
+ * Callable again, with another overflow. REFUSED: subscribed to in the other mode. UNSUPPORTED: channel.acknowledged is false. */
+char *OpenTopic(int instance, const char *channel, const char *optionsJSON);
+
+/* How this node takes part in a topic that it opened, subscribed to or published on (else NOT_FOUND):
+ *   {"channel","mode","overflow","subscribed":bool,"published":n,"last":id,     the last two of direct topics
+ *    "subscribers":[{"peer","state","accepted","taken","waiting","waiting_bytes","dropped"}],
+ *    "publishers":[{"peer","received","missing","exact":bool,"last"}]}
+ * state: "connected"; of direct topics also "away" (its connection is lost; messages wait for channel.resume_ms), and why messages
+ * miss it: "not_connected", "gossip_only" (subscribes by gossip), "peer_refused". accepted and taken are message numbers.
+ * missing: messages of that publisher that never came since subscribing; one that comes late is no longer missing. Of gossip,
+ * not exact, it also counts what the publisher published on topics to which this node does not subscribe. */
+char *GetTopicInfo(int instance, const char *channel);
+
 /* Stops receiving a topic. Idempotent, unknown topics too. Publishing on it goes on working. */
 char *UnsubscribeFromTopic(int instance, const char *channel);
 
@@ -413,7 +434,7 @@ char *GetRendezvousPeers(int instance);
  *   topic_peer_joined, topic_peer_left   channel, peer
  *   rendezvous_updated channel, peer, update_count, peers     a snapshot was accepted; peers is their number
  *   messages_lost      reason, direction ("in"|"out"), count, channel, peer    merged to one per second, reason and peer
- *   delivery           channel, state, first, last; lost: reason, in_doubt     messages with these ids on an acknowledged
+ *   delivery           channel, state, first, last; lost: reason, in_doubt; of a direct topic: peer     messages with these ids on an acknowledged
  *                      channel: "lost" always, in_doubt when they may have arrived; other states if peerbus_channel_open asked
  *   receiver_restarted peer, channel, untaken, first, last    the receiving process is a new one; untaken messages were accepted
  *                                                             by the one before, which never said that it took them
@@ -488,7 +509,7 @@ int peerbus_channel_close(int instance, int handle);
 char *GetChannelInfo(int instance, const char *channel);
 
 /* Waits until every message that was queued on the channel before this call is in the peer's receive queue; on a chat
- * channel, until the transport has taken it.
+ * channel, until the transport has taken it. On a direct topic: in those of all its subscribers.
  * 0; TIMEOUT; PEER_CLOSED when some of them were lost. */
 int peerbus_flush(int instance, const char *channel, int timeout_ms);
 

@@ -195,6 +195,7 @@ func (n *Node) DisconnectContext(ctx context.Context, id peer.ID) error {
 	channels.Go(func() {
 		defer n.recoverPanic("ending channels")
 		n.outbounds.disconnect(id, refusal, drain)
+		n.topics.direct.disconnected(id)
 	})
 	if l != nil {
 		l.close(refusal, lossPeerClosed, drain)

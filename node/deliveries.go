@@ -133,6 +133,9 @@ func (o *outbound) raiseDeliveryLocked(state DeliveryState, r session.Range, fie
 		fields = map[string]any{}
 	}
 	fields["channel"], fields["state"], fields["first"], fields["last"] = o.name, state.String(), r.First, r.Last
+	if o.subscriber != nil {
+		fields["peer"] = o.peer.id.String()
+	}
 	o.node.events.Push(EventDelivery, fields)
 }
 

@@ -30,6 +30,8 @@ type inStream struct {
 	peer *inPeer
 	from string
 	name string // of the channel
+	// topic is not nil for the messages of a direct topic, whose name is that of the channel.
+	topic *directSubscription
 
 	stream   *session.Stream
 	receiver *session.Receiver
@@ -88,14 +90,20 @@ func (n *Node) acceptChannel(raw network.Stream) {
 		close(acknowledging)
 		_ = raw.Reset()
 	}
+	stop := in.untilUnsubscribed()
 	err := newInReader(in, source).run()
+	stop()
 	n.log.Debug("channel stream ended", "peer", in.from, "channel", in.name, "reason", err)
 	in.cancel(endFor(err))
 	<-acknowledging
 	in.depart()
 	n.inbounds.table.Release(in.stream, in.from, time.Now())
-	if n.ctx.Err() != nil {
+	unsubscribed := errors.Is(context.Cause(in.ctx), endUnsubscribed)
+	if n.ctx.Err() != nil || unsubscribed {
 		in.awaitFarewell()
+	}
+	if unsubscribed {
+		n.inbounds.table.Forget(in.stream, in.from)
 	}
 	n.inbounds.leave(in)
 }
@@ -134,9 +142,12 @@ func (in *inStream) open(source *bufio.Reader) error {
 // judge refuses a channel that is not the peer's to send on: only the owner may, and only to its target.
 func (in *inStream) judge(channel string) error {
 	name, err := parseChannel(channel)
+	if err == nil && name.topic {
+		return in.judgeTopic(name)
+	}
 	reason := ""
 	switch {
-	case err != nil || name.topic:
+	case err != nil:
 		reason = lossBadChannel
 	case name.owner != in.from || name.target != in.node.id:
 		reason = lossChannelSpoofed
@@ -148,15 +159,18 @@ func (in *inStream) judge(channel string) error {
 	return endOfStream{session.CloseRefused, "only the owner of a direct channel may send on it, to its target"}
 }
 
-// depart says goodbye when nothing is read or acknowledged any more. A node that closes acknowledges what it has accepted: the stream
-// must not be released before, or the sender never learns of it.
+// depart says goodbye when nothing is read or acknowledged any more. A node that closes or unsubscribes acknowledges what it has
+// accepted: the stream must not be released before, or the sender never learns of it.
 func (in *inStream) depart() {
 	end := endFor(context.Cause(in.ctx))
 	if in.node.ctx.Err() != nil {
 		end = endClosing
+		if in.topic != nil {
+			end = endUnsubscribed // it has no subscription when it returns
+		}
 	}
 	var last []byte
-	if end.code == session.CloseGoingAway {
+	if end.code == session.CloseGoingAway || end == endUnsubscribed {
 		last = in.receiver.AppendAck(nil, in.stream.Generation())
 	}
 	in.sayGoodbye(last, end)
@@ -169,7 +183,7 @@ func (in *inStream) sayGoodbye(last []byte, end endOfStream) {
 	}
 	if len(last) > 0 && in.SetWriteDeadline(time.Now().Add(goodbyeTimeout)) == nil {
 		if _, err := in.Write(last); err == nil {
-			if end == endClosing {
+			if end == endClosing || end == endUnsubscribed {
 				_ = in.CloseWrite() // awaitFarewell closes the rest
 				return
 			}

@@ -207,6 +207,9 @@ func (r *inReader) message(head session.Head) error {
 	r.spent += int64(head.Size)
 	r.stream.Count(head.Size)
 	known, reason := r.node.judge(r.from, r.name, payload)
+	if reason == "" {
+		reason = r.topic.refuses(r.Conn().RemotePeer(), payload)
+	}
 	r.pending = append(r.pending, queue.Message{From: r.from, Channel: r.name, Protocol: session.Protocol, Data: payload, Verdict: known})
 	r.refused = append(r.refused, reason)
 	r.bytes += head.Size
@@ -308,6 +311,7 @@ func (r *inReader) offer() ([]queue.Message, error) {
 	}
 	if len(fresh) > 0 {
 		fresh[0].Gap, r.gap = r.gap, 0
+		r.topic.arrived(r.Conn().RemotePeer(), batch.First, len(fresh))
 	}
 	return fresh, nil
 }

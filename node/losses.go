@@ -28,6 +28,8 @@ const (
 	lossRateLimited       = "rate_limited"
 	lossEmpty             = "empty"
 	lossSkipped           = "skipped" // the sender gave these up, and said so
+	lossNotConnected      = "not_connected"
+	lossGossipOnly        = "gossip_only" // subscribes to a direct topic by gossip
 )
 
 const (

@@ -175,21 +175,13 @@ func (n *Node) newQueue(wake func(bool)) *queue.Queue {
 			PeerBytes:       limits.PeerQueueBytes,
 			Bytes:           limits.QueueBytes,
 		},
-		Policy: defaultPolicy,
+		Policy: n.defaultPolicy,
 		Lost: func(loss queue.Loss) {
 			n.losses.add(directionIn, string(loss.Reason), loss.Channel, loss.From, loss.Count)
 		},
 		Free: func(payload []byte) { freePayload(n.memory, payload) },
 		Wake: wake,
 	})
-}
-
-// defaultPolicy: direct channels hold their sender, topics, which nothing can hold, drop what is oldest (P2P-18).
-func defaultPolicy(channel string) queue.Policy {
-	if name, err := parseChannel(channel); err == nil && name.topic {
-		return queue.DropOldest
-	}
-	return queue.Block
 }
 
 func (n *Node) start() error {
@@ -335,6 +327,7 @@ func (n *Node) Close() error {
 func (n *Node) close() error {
 	deadline := time.NewTimer(closeTimeout)
 	defer deadline.Stop()
+	n.topics.direct.leave()
 	var channels sync.WaitGroup
 	channels.Go(func() {
 		defer n.recoverPanic("closing channels")

@@ -38,6 +38,9 @@ type outbound struct {
 	node *Node
 	peer *outPeer
 	name string
+	// subscriber is not nil for what a direct topic sends to one peer; then name is the topic's, and the ids are its numbers.
+	subscriber *subscriber
+
 	wake chan struct{} // holds one token when the writer has something to look at
 	came chan struct{} // holds one token when the peer has a new connection
 
@@ -168,7 +171,7 @@ func (o *outbound) chooseLocked() error {
 		return o.chooseChatLocked()
 	}
 	s := &o.state
-	s.sender = o.node.newSender(o.name)
+	s.sender = o.node.newSender(o.name, 1)
 	s.sender.Learn(o.peer.learned())
 	s.held, s.counted, s.failures = 0, 0, 0
 	return nil
@@ -268,10 +271,10 @@ func (o *outbound) sendError(err error) error {
 }
 
 // newSender makes the session of a channel.
-func (n *Node) newSender(channel string) *session.Sender {
+func (n *Node) newSender(channel string, first uint64) *session.Sender {
 	limits := n.config.Limits
 	return session.NewSender(session.SenderOptions{
-		Channel: channel, Messages: limits.SendMessages, Bytes: int(limits.ChannelSendBytes),
+		Channel: channel, First: first, Messages: limits.SendMessages, Bytes: int(limits.ChannelSendBytes),
 		MaxMessage: limits.MessageBytes, ResumeWindow: n.config.Channel.ResumeWindow, ReportTaken: true,
 		Get: n.frames.get, Put: n.frames.put,
 	})

@@ -278,6 +278,7 @@ func (o *outbound) applyLocked(out session.Outcome) {
 	o.accountLocked()
 	if s.sender.Err() != nil && out.Ended {
 		o.node.log.Warn("channel ended by its peer", "peer", o.peer.id, "channel", o.name, "reason", s.sender.Err())
+		o.subscriber.refuse()
 		o.retireSenderLocked()
 	}
 	if out.Room || out.Ended {
@@ -300,7 +301,7 @@ func (o *outbound) retireSenderLocked() {
 	if last.Taken < last.Last {
 		s.deliveries.note(fate{o.idsLocked(session.Range{First: last.Taken + 1, Last: last.Last}), fateUntaken, "", false})
 	}
-	s.base += last.Last
+	s.base += last.Last // 0 while a topic has a session, whose numbers are the ids
 	s.sender = nil
 	s.deliveries.progressed()
 	o.accountLocked()

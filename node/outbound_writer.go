@@ -117,7 +117,9 @@ func (o *outbound) countSentLocked(bytes int, taken bool) {
 	if !taken || sent <= s.counted {
 		return
 	}
-	o.node.traffic.sent(sent-s.counted, bytes)
+	if o.subscriber == nil { // published messages count once, not for each subscriber
+		o.node.traffic.sent(sent-s.counted, bytes)
+	}
 	o.deliveredLocked(DeliverySent, session.Range{First: s.counted + 1, Last: sent})
 	s.counted = sent
 }
@@ -233,6 +235,9 @@ func (o *outbound) fallBack() bool {
 	s := &o.state
 	if s.sender == nil || s.closing != nil {
 		return true
+	}
+	if o.subscriber != nil {
+		return false
 	}
 	last := s.sender.Progress().Last
 	payloads, ok := s.sender.Withdraw()

@@ -187,11 +187,16 @@ func (os *outbounds) obtainLocked(name channelName) *outbound {
 	if o := os.state.byName[name.text]; o != nil {
 		return o
 	}
-	p := os.peerLocked(name.target)
-	o := &outbound{node: os.node, peer: p, name: name.text, wake: make(chan struct{}, 1), came: make(chan struct{}, 1)}
-	os.state.byName[name.text] = o
+	return os.addLocked(&outbound{name: name.text}, name.target)
+}
+
+// addLocked makes a new outbound to a peer ready.
+func (os *outbounds) addLocked(o *outbound, id peer.ID) *outbound {
+	p := os.peerLocked(id)
+	o.node, o.peer, o.wake, o.came = os.node, p, make(chan struct{}, 1), make(chan struct{}, 1)
+	os.state.byName[o.key()] = o
 	p.state.Lock()
-	p.state.channels[name.text] = o
+	p.state.channels[o.name] = o
 	crowded := len(p.state.channels) > maxIdleOutbounds
 	p.state.Unlock()
 	if crowded {
@@ -235,7 +240,7 @@ func (os *outbounds) forgetIdleLocked(p *outPeer) {
 	defer p.state.Unlock()
 	for _, o := range idle {
 		delete(p.state.channels, o.name)
-		delete(os.state.byName, o.name)
+		delete(os.state.byName, o.key())
 	}
 	if len(p.state.channels) == 0 && !os.node.isConnected(p.id) {
 		delete(os.state.byPeer, p.id)

@@ -127,7 +127,14 @@ func (l *link) checkReachable() error {
 }
 
 // Flush waits until everything queued on the channel before is in the peer's queue, or on chat until the transport has taken it.
+//
+// On a direct topic: in the queue of every subscriber.
 func (n *Node) Flush(ctx context.Context, channel string) error {
+	if d := n.topics.direct.find(channel); d != nil {
+		ctx, cancel := n.bind(ctx)
+		defer cancel()
+		return d.flush(ctx)
+	}
 	name, err := n.route(channel)
 	if err != nil {
 		return err

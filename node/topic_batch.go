@@ -26,8 +26,10 @@ type Publication struct {
 	// ID is the publisher's number of the message: it grows with every message that this node publishes, on any topic,
 	// and receivers see it.
 	ID uint64
-	// Peers is how many connected subscribers there were at that moment.
+	// Peers is how many connected subscribers there were at that moment; on a direct topic, for how many the message was taken.
 	Peers int
+	// Missed are the known subscribers of a direct topic that it was not taken for. Messages may share the list.
+	Missed []MissedSubscriber
 }
 
 // receipt carries the number that pubsub gives a message back to its publisher.
@@ -58,6 +60,9 @@ func messageNumber(message *pb.Message) uint64 {
 // Publish sends one message on a topic. It waits until ctx ends for subscribers that are slower than the publisher
 // (ErrWouldBlock: nothing was published).
 func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (Publication, error) {
+	if d := n.topics.direct.find(channel); d != nil {
+		return d.publishOne(ctx, payload)
+	}
 	joined, err := n.publishable(channel, payload)
 	if err != nil {
 		return Publication{}, err
@@ -72,6 +77,9 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (Pub
 // PublishBatch publishes the messages in order. It answers those that were published; the error tells why the others were
 // not.
 func (n *Node) PublishBatch(ctx context.Context, channel string, payloads [][]byte) ([]Publication, error) {
+	if d := n.topics.direct.find(channel); d != nil {
+		return d.publishAll(ctx, payloads)
+	}
 	for k, payload := range payloads {
 		if _, err := n.publishable(channel, payload); err != nil {
 			return nil, fmt.Errorf("message %d: %w", k, err)
@@ -113,7 +121,7 @@ func (n *Node) publishChunk(ctx context.Context, joined *topic, payloads [][]byt
 	}
 	peers := joined.countPeers()
 	if peers == 0 {
-		if err := n.refuseBehindRelays(joined, len(payloads)); err != nil {
+		if err := n.refuseBehindRelays(joined.name.text, len(payloads)); err != nil {
 			return nil, err
 		}
 	}
@@ -124,7 +132,7 @@ func (n *Node) publishChunk(ctx context.Context, joined *topic, payloads [][]byt
 	notes, err := publish(joined, payloads, peers)
 	published := make([]Publication, len(notes))
 	for i, note := range notes {
-		published[i] = Publication{note.id, peers}
+		published[i] = Publication{ID: note.id, Peers: peers}
 		n.traffic.publishedMessages.Add(1)
 		n.traffic.publishedBytes.Add(uint64(len(payloads[i])))
 	}
@@ -135,14 +143,14 @@ func (n *Node) publishChunk(ctx context.Context, joined *topic, payloads [][]byt
 }
 
 // refuseBehindRelays answers, and counts, that peers are connected which pub/sub cannot reach.
-func (n *Node) refuseBehindRelays(joined *topic, count int) error {
+func (n *Node) refuseBehindRelays(channel string, count int) error {
 	behind := n.limitedPeers()
 	if behind == 0 {
 		return nil
 	}
-	n.losses.add(directionOut, lossNoPeers, joined.name.text, "", uint64(count))
+	n.losses.add(directionOut, lossNoPeers, channel, "", uint64(count))
 	return fmt.Errorf("%w: nobody that is reached subscribes to %q, and %d peers are connected only through a relay with limits, "+
-		"which carries no topics; wait for connection_direct, or use a relay with relay.with_broad_limits", ErrRefused, joined.name.text, behind)
+		"which carries no topics; wait for connection_direct, or use a relay with relay.with_broad_limits", ErrRefused, channel, behind)
 }
 
 func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]receipt, error) {

@@ -213,11 +213,12 @@ func (n *Node) SetTopicRules(channel string, rules *TopicRules) error {
 	t := n.topics
 	t.state.Lock()
 	defer t.state.Unlock()
-	if t.state.guarded[name.text] {
+	if t.state.guarded[name.text] != nil {
 		if err := t.router.UnregisterTopicValidator(name.text); err != nil {
 			return t.problem("removing the rules of", name, err)
 		}
 		delete(t.state.guarded, name.text)
+		t.direct.guard(name.text, nil)
 	}
 	if rules == nil {
 		return nil
@@ -230,6 +231,7 @@ func (n *Node) SetTopicRules(channel string, rules *TopicRules) error {
 	if err := t.router.RegisterTopicValidator(name.text, pubsub.ValidatorEx(guard.validate), pubsub.WithValidatorInline(true)); err != nil {
 		return t.problem("putting rules on", name, err)
 	}
-	t.state.guarded[name.text] = true
+	t.state.guarded[name.text] = guard
+	t.direct.guard(name.text, guard)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -32,12 +33,14 @@ type topics struct {
 	served   rosterServer
 	outboxes *topicOutboxes
 	scores   *topicScores
+	direct   *directTopics
+	authors  *authorNumbers // of gossip
 
 	state struct {
 		sync.Mutex
 		joined     map[string]*topic
-		guarded    map[string]bool // topics with rules
-		rendezvous *rendezvous     // of the subscribed rendezvous topic
+		guarded    map[string]*topicGuard // of topics with rules
+		rendezvous *rendezvous            // of the subscribed rendezvous topic
 	}
 }
 
@@ -56,6 +59,7 @@ type topic struct {
 		changed chan struct{} // closed and replaced when one joins or leaves
 	}
 	announcing atomic.Bool // a goroutine waits to raise the writable event
+	numbers    *authorNumbers
 }
 
 // note puts a subscriber in or out.
@@ -98,10 +102,10 @@ func (t *topic) countPeers() int {
 }
 
 func newTopics(n *Node) *topics {
-	t := &topics{node: n, outboxes: newTopicOutboxes(n), scores: &topicScores{node: n}}
+	t := &topics{node: n, outboxes: newTopicOutboxes(n), scores: &topicScores{node: n}, direct: newDirectTopics(n), authors: newAuthorNumbers()}
 	t.tracer = newTopicTracer(n, t.outboxes)
 	t.state.joined = map[string]*topic{}
-	t.state.guarded = map[string]bool{}
+	t.state.guarded = map[string]*topicGuard{}
 	return t
 }
 
@@ -145,6 +149,9 @@ func (t *topics) protocols() []protocol.ID {
 
 func parseTopic(channel string) (channelName, error) {
 	name, err := parseChannel(channel)
+	if err == nil && strings.HasPrefix(channel, directAnnouncement) {
+		err = fmt.Errorf("%w: names of topics cannot begin with %q", ErrArgument, directAnnouncement)
+	}
 	if err == nil && !name.topic {
 		err = fmt.Errorf("%w: %q is a direct channel, a topic is <owner>%s<name>", ErrArgument, channel, topicMark)
 	}
@@ -173,7 +180,7 @@ func (t *topics) joinLocked(name channelName) (*topic, error) {
 		return nil, t.problem("watching", name, err)
 	}
 	ctx, stop := context.WithCancel(t.node.ctx)
-	joined := &topic{name: name, handle: handle, watcher: watcher, stop: stop}
+	joined := &topic{name: name, handle: handle, watcher: watcher, stop: stop, numbers: newAuthorNumbers()}
 	joined.peers.ids = map[peer.ID]struct{}{}
 	joined.peers.changed = make(chan struct{})
 	for _, id := range handle.ListPeers() { // the watcher has yet to run
@@ -197,14 +204,23 @@ func (t *topics) scoreLocked(handle *pubsub.Topic) error {
 func (t *topics) leaveUnusedLocked() bool {
 	for text, joined := range t.state.joined {
 		if joined.subscription == nil {
-			joined.stop()
-			joined.watcher.Cancel()
-			_ = joined.handle.Close() // fails only with a subscription
-			delete(t.state.joined, text)
+			t.leaveLocked(text)
 			return true
 		}
 	}
 	return false
+}
+
+// leaveLocked leaves a topic that nobody subscribes to, if it is joined.
+func (t *topics) leaveLocked(text string) {
+	joined := t.state.joined[text]
+	if joined == nil {
+		return
+	}
+	joined.stop()
+	joined.watcher.Cancel()
+	_ = joined.handle.Close() // fails only with a subscription
+	delete(t.state.joined, text)
 }
 
 func (t *topics) problem(doing string, name channelName, err error) error {
@@ -244,6 +260,9 @@ func (n *Node) Subscribe(channel string) error {
 		return err
 	}
 	t := n.topics
+	if d := t.direct.find(name.text); d != nil {
+		return d.subscribe()
+	}
 	if owner, err := peer.Decode(name.owner); err == nil && name.rendezvous() {
 		defer n.fetchFrom(owner) // after the lock is given back
 	}
@@ -276,6 +295,10 @@ func (n *Node) Unsubscribe(channel string) error {
 	if err != nil {
 		return err
 	}
+	if d := n.topics.direct.find(name.text); d != nil {
+		d.unsubscribe()
+		return nil
+	}
 	n.topics.state.Lock()
 	defer n.topics.state.Unlock()
 	n.topics.unsubscribeLocked(name)
@@ -303,6 +326,8 @@ func (t *topics) read(joined *topic, subscription *pubsub.Subscription) {
 			continue
 		}
 		from := message.GetFrom().String()
+		joined.numbers.received(message.GetFrom(), messageNumber(message.Message))
+		t.authors.received(message.GetFrom(), messageNumber(message.Message))
 		known, reason := t.node.judge(from, joined.name.text, message.Data)
 		if reason != "" {
 			t.node.losses.add(directionIn, reason, joined.name.text, from, 1)
@@ -359,14 +384,14 @@ func (n *Node) WaitForTopicPeers(ctx context.Context, channel string, count int)
 	if err != nil {
 		return 0, err
 	}
-	joined, err := n.topics.forPublishing(name)
+	counted, err := n.topics.subscriberCount(name)
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := n.bind(ctx)
 	defer cancel()
 	for {
-		peers, changed := joined.counted()
+		peers, changed := counted()
 		if peers >= count {
 			return peers, nil
 		}
@@ -376,6 +401,18 @@ func (n *Node) WaitForTopicPeers(ctx context.Context, channel string, count int)
 			return peers, contextError(ctx, fmt.Sprintf("waiting for %d subscribers of %q, %d are connected", count, name.text, peers))
 		}
 	}
+}
+
+// subscriberCount answers what counts the connected subscribers of a topic and tells when that changes.
+func (t *topics) subscriberCount(name channelName) (func() (int, <-chan struct{}), error) {
+	if d := t.direct.find(name.text); d != nil {
+		return d.counted, nil
+	}
+	joined, err := t.forPublishing(name)
+	if err != nil {
+		return nil, err
+	}
+	return joined.counted, nil
 }
 
 // TopicPeers lists the connected peers that subscribe to any joined topic, each once.
@@ -389,6 +426,11 @@ func (n *Node) TopicPeers() []string {
 		}
 	}
 	t.state.Unlock()
+	for _, d := range t.direct.all() {
+		for _, s := range d.present() {
+			ids = append(ids, s.id.String())
+		}
+	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }

@@ -67,6 +67,15 @@ func (q *Queue) SetPolicy(channel string, p Policy) {
 	}
 }
 
+// Reconsider applies Options.Policy again to a channel without a policy of its own: what it answers has changed.
+func (q *Queue) Reconsider(channel string) {
+	q.mu.Lock()
+	defer q.unlock()
+	if !q.mu.closed && q.mu.settings[channel] == nil {
+		q.applyPolicyLocked(channel)
+	}
+}
+
 func (q *Queue) policyLocked(channel string) Policy {
 	if s := q.mu.settings[channel]; s != nil {
 		s.place.remove()

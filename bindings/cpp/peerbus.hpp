@@ -804,6 +804,22 @@ public:
         return try_publish_batch(channel, messages, timeout).value();
     }
 
+    // Chooses how this node takes part in a topic: see OpenTopic of peerbus.h, also for the options.
+    Result<void> try_open_topic(std::string_view channel, std::string_view options) {
+        const detail::Text name(channel), text(options);
+        if (auto failure = detail::cut(name, text)) return *failure;
+        return detail::done(answer(OpenTopic(instance_, name.c_str(), text.c_str())));
+    }
+    void open_topic(std::string_view channel, std::string_view options) { try_open_topic(channel, options).value(); }
+
+    // JSON object: see GetTopicInfo of peerbus.h.
+    Result<std::string> try_topic_info(std::string_view channel) const {
+        const detail::Text text(channel);
+        if (auto failure = detail::cut(text)) return *failure;
+        return answer(GetTopicInfo(instance_, text.c_str()));
+    }
+    std::string topic_info(std::string_view channel) const { return try_topic_info(channel).value(); }
+
     // Waits until at least count connected peers subscribe to the topic.
     Result<void> try_wait_for_topic_peers(std::string_view channel, int count, Milliseconds timeout) {
         const detail::Text text(channel);

@@ -11,6 +11,8 @@ import (
 type SenderOptions struct {
 	Channel string
 	Session ID // drawn at random when zero
+	// First is the id of the first message, 1 by default: for senders whose messages have numbers from elsewhere.
+	First uint64
 
 	Messages   int // bound of unsettled messages
 	Bytes      int // bound of the buffers that hold them; a single larger message fits when nothing else is held
@@ -36,6 +38,7 @@ func (o *SenderOptions) fill() {
 	if o.Session.IsZero() {
 		o.Session = NewID()
 	}
+	setDefault(&o.First, 1)
 	setDefault(&o.Messages, DefaultMessages)
 	setDefault(&o.Bytes, DefaultBytes)
 	setDefault(&o.MaxMessage, DefaultMaxMessage)
@@ -57,7 +60,7 @@ func setDefault[T comparable](value *T, fallback T) {
 }
 
 // A Sender is the sending side of one channel. It is not safe for concurrent use: its owner's lock guards it. Message ids
-// count from 1 and are never reused, not even when the receiver starts anew.
+// grow, from 1 unless told otherwise, and are never reused, not even when the receiver starts anew.
 type Sender struct {
 	options SenderOptions
 	window  window
@@ -82,8 +85,9 @@ type Sender struct {
 // NewSender makes a Sender that is not connected.
 func NewSender(o SenderOptions) *Sender {
 	o.fill()
+	before := o.First - 1
 	return &Sender{
-		options: o, maxMessage: o.MaxMessage,
+		options: o, maxMessage: o.MaxMessage, last: before, settled: before, confirmed: before, taken: before,
 		window: window{limit: o.Bytes, get: o.Get, put: o.Put, class: firstChunkBytes},
 	}
 }
@@ -159,7 +163,7 @@ func (s *Sender) place(payload, size int) (*chunk, error) {
 	case s.last-s.settled >= uint64(s.options.Messages) || s.last == MaxSequence-1:
 		return nil, s.full()
 	}
-	c := s.window.place(s.last+1, size)
+	c := s.window.place(s.last+1, size, false)
 	if c == nil {
 		return nil, s.full()
 	}

@@ -114,7 +114,7 @@ func (s *Sender) checkAccept(a Accept, continues bool) error {
 func (s *Sender) startAnew(reason Reason, out *Outcome) {
 	before := s.stream.exposedBefore
 	if reason == ReasonRestarted {
-		out.Restarted = before > 0
+		out.Restarted = before >= s.options.First
 		if s.options.ReportTaken && s.taken < s.confirmed {
 			out.Untaken = Range{s.taken + 1, s.confirmed}
 		}

@@ -169,6 +169,15 @@ func (t *Table) Release(st *Stream, peer string, now time.Time) {
 	}
 }
 
+// Forget drops the session of a stream that was released: its sender was told that it is over.
+func (t *Table) Forget(st *Stream, peer string) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	if e := t.findLocked(st, peer); e != nil && e.global != nil {
+		t.forgetLocked(e)
+	}
+}
+
 func (t *Table) findLocked(st *Stream, peer string) *entry {
 	owner := t.state.peers[peer]
 	if owner == nil {

@@ -21,6 +21,7 @@ type chunk struct {
 	users   int   // writers and fillers that hold the buffer
 	filling bool
 	dropped bool
+	shared  *Frames // whose buffer it is; nil: the window's
 }
 
 func (c *chunk) last() uint64 { return c.first + c.count - 1 }
@@ -46,8 +47,8 @@ func (w *window) tail() *chunk {
 }
 
 // place answers the chunk that the next frame goes to, nil when there is no room. A frame that finds no buffer in use
-// always fits.
-func (w *window) place(id uint64, size int) *chunk {
+// always fits, and any does with over.
+func (w *window) place(id uint64, size int, over bool) *chunk {
 	if c := w.tail(); c != nil && size < soloBytes && !c.filling && c.last()+1 == id && len(c.frames)+size <= cap(c.frames) {
 		return c
 	}
@@ -55,7 +56,7 @@ func (w *window) place(id uint64, size int) *chunk {
 	if size < soloBytes {
 		capacity = max(size, min(max(w.class, firstChunkBytes), w.limit-w.held))
 	}
-	if w.held > 0 && w.held+capacity > w.limit {
+	if !over && w.held > 0 && w.held+capacity > w.limit {
 		return nil
 	}
 	if size < soloBytes {
@@ -81,7 +82,11 @@ func (w *window) release(c *chunk) {
 func (w *window) recycle(c *chunk) {
 	if c.dropped && c.users == 0 {
 		w.held -= cap(c.frames)
-		w.put(c.frames[:0])
+		if c.shared != nil {
+			c.shared.Release()
+		} else {
+			w.put(c.frames[:0])
+		}
 		c.frames = nil
 	}
 }

@@ -145,6 +145,12 @@ ARGUMENTS = {
     ("const char *", "query"): TEXT,
     ("const char *", "setting"): TEXT,
     ("const char *", "infoJSON"): JSON,
+    ("const char *", "optionsJSON"): {
+        **JSON,
+        "unknown_key": ('"{\\"unknown_key\\":1}"', INVALID),
+        "unknown_mode": ('"{\\"mode\\":\\"loud\\"}"', INVALID),
+        "overflow_of_gossip": ('"{\\"overflow\\":\\"block\\"}"', INVALID),
+    },
     ("const char *", "routesJSON"): JSON,
     ("const char *", "entryJSON"): JSON,
     ("const char *", "valueJSON"): {**JSON, "null_value": ('"null"', INVALID)},
@@ -495,6 +501,8 @@ FUNCTIONS = {
     "PopMessages": Function(LIVE, answers=EMPTY_OR_SUCCESS),
     "SubscribeToTopic": Function({**LIVE, "channel": "topic"}),
     "UnsubscribeFromTopic": Function({**LIVE, "channel": "topic"}),
+    "OpenTopic": Function({**LIVE, "channel": "topic", "optionsJSON": '"{}"'}),
+    "GetTopicInfo": Function({**LIVE, "channel": "topic"}, labels("Success", "NOT_FOUND")),
     "GetTopicPeers": Function(LIVE),
     "SetTopicRules": Function({**LIVE, "channel": "topic", "rulesJSON": '"null"'}),
     "WaitForTopicPeers": Function(

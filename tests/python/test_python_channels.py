@@ -111,6 +111,7 @@ def test_a_chat_channel_confirms_nothing():
         alice.connect(bob.addresses)
         channel = alice.channel(bob.peer_id)
         message = channel.send(b"hello")
+        message.sent(20)
         with pytest.raises(peerbus.UnsupportedError):
             message.accepted(20)
         assert channel.info()["guarantees"] == ["ordered"]
@@ -122,6 +123,7 @@ def test_closing_the_node_ends_a_wait():
             async with peerbus.Node(**LOCAL) as alice:
                 channel = await connected(alice, bob)
                 message = await channel.send(b"one")
+                await message.sent(20)
                 waiting = asyncio.ensure_future(message.taken())
                 await message.accepted(20)
             with pytest.raises((peerbus.ClosedError, peerbus.LostError)):

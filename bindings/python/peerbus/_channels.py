@@ -16,8 +16,10 @@ from ._waiting import Steps, Waiter, deadline_after, passed
 if TYPE_CHECKING:
     from ._core import Core, Live
 
-ACCEPTED, TAKEN = 2, 3  # of the enum peerbus_delivery
+SENT, ACCEPTED, TAKEN = 1, 2, 3  # of the enum peerbus_delivery
 BATCH = 4096  # messages of one call of the library
+_CHAT = "/unaiverse/chat/1.0.0"
+_CHAT_LOOK_S = 0.02
 
 
 class Deliveries:
@@ -203,9 +205,16 @@ class ChannelCore:
                     return
                 if passed(deadline):
                     raise _errors.TimeoutError(f"message {number} on {self.channel} got no further before the timeout")
-                yield deadline
+                yield self._look_again(state, deadline)
         finally:
             live.deliveries.leave(self.channel, waiter)
+
+    def _look_again(self, state: int, deadline: Optional[float]) -> Optional[float]:
+        """When to look without an event: a chat channel, which can only tell that a message was sent, raises none."""
+        if state != SENT or self.info()["protocol"] != _CHAT:
+            return deadline
+        soon = deadline_after(_CHAT_LOOK_S)
+        return soon if deadline is None or soon is None else min(soon, deadline)
 
     def reached(self, number: int, state: int) -> bool:
         """Whether the message has reached the state by now."""

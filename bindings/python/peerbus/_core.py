@@ -271,7 +271,9 @@ class Core:
     def diagnose(self, waiter: Waiter, timeout: float) -> Steps[Dict[str, Any]]:
         return dict((yield from self._operate(waiter, b"Diagnose", "node", "argument", timeout)))
 
-    def subscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
+    def subscribe(self, waiter: Waiter, channel: str, timeout: float, mode: Optional[str] = None) -> Steps[None]:
+        if mode is not None:
+            self.open_topic(channel, mode, None)
         yield from self._operate(waiter, b"SubscribeToTopic", channel, "channel", timeout)
 
     def unsubscribe(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
@@ -282,6 +284,13 @@ class Core:
         answer = yield from self._operate(waiter, b"WaitForTopicPeers", asked, "channel", timeout)
         peers: int = answer["peers"]
         return peers
+
+    def open_topic(self, channel: str, mode: str, overflow: Optional[str]) -> None:
+        options = {"mode": mode} if overflow is None else {"mode": mode, "overflow": overflow}
+        self.ask("OpenTopic", _library.encode(channel, "channel"), _library.encode(json.dumps(options), "options"))
+
+    def topic_info(self, channel: str) -> Dict[str, Any]:
+        return dict(self.ask("GetTopicInfo", _library.encode(channel, "channel")))
 
     def set_topic_rules(self, channel: str, rules: Optional[Mapping[str, Any]]) -> None:
         self.ask("SetTopicRules", _library.encode(channel, "channel"), _library.encode(json.dumps(rules), "rules"))

@@ -54,6 +54,8 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "PopMessages": [ctypes.c_void_p, _INT],
     "SubscribeToTopic": [_JSON, _INT, _TEXT],
     "UnsubscribeFromTopic": [_JSON, _INT, _TEXT],
+    "OpenTopic": [_JSON, _INT, _TEXT, _TEXT],
+    "GetTopicInfo": [_JSON, _INT, _TEXT],
     "GetTopicPeers": [_JSON, _INT],
     "SetTopicRules": [_JSON, _INT, _TEXT, _TEXT],
     "WaitForTopicPeers": [_JSON, _INT, _TEXT, _INT, _INT],

@@ -18,23 +18,26 @@ _CHUNK = 4096  # messages of one call into the library
 
 class Publication(int):
     """How many connected subscribers there were when a message was published. ``id`` is the publisher's number of the
-    message, which grows with each one, on any topic, and which receivers see as ``Message.id``."""
+    message, which grows with each one, on any topic, and which receivers see as ``Message.id``. ``missed`` counts the known
+    subscribers of a direct topic that it was not taken for; ``Node.topic_info`` says which and why."""
 
     id: int
+    missed: int
 
-    def __new__(cls, peers: int, id: int) -> Publication:
+    def __new__(cls, peers: int, id: int, missed: int = 0) -> Publication:
         publication = super().__new__(cls, peers)
         publication.id = id
+        publication.missed = missed
         return publication
 
     def __repr__(self) -> str:
-        return f"Publication(peers={int(self)}, id={self.id})"
+        return f"Publication(peers={int(self)}, id={self.id}, missed={self.missed})"
 
 
 class _Publication(ctypes.Structure):
     """peerbus_publication"""
 
-    _fields_: ClassVar = [("id", ctypes.c_uint64), ("peers", ctypes.c_uint64)]
+    _fields_: ClassVar = [("id", ctypes.c_uint64), ("peers", ctypes.c_uint64), ("missed", ctypes.c_uint64)]
 
 
 def _slice(pinned: Pinned) -> Slice:
@@ -50,7 +53,7 @@ def _call(live: Live, name: bytes, payloads: Sequence[Pinned], timeout_ms: int) 
     answers = (_Publication * count)()
     published = live.native.c.peerbus_publish_batch(live.instance, name, given, count, timeout_ms, answers)
     live.native.check(published)
-    return [Publication(answers[k].peers, answers[k].id) for k in range(published)]
+    return [Publication(answer.peers, answer.id, answer.missed) for answer in answers[:published]]
 
 
 def try_publish(live: Live, name: bytes, data: Payload) -> List[Publication]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar, Union, overload
 
 from ._buffers import Payload
-from ._channels import ACCEPTED, TAKEN, ChannelCore
+from ._channels import ACCEPTED, SENT, TAKEN, ChannelCore
 from ._waiting import run_async, run_blocking
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -80,6 +80,13 @@ class SentMessage(_Sent):
 
     __slots__ = ()
 
+    async def sent(self, timeout: Optional[float] = None) -> None:
+        """Waits until the transport has taken all bytes of the message.
+
+        Raises LostError when that never happens: the text has the reason; NotFoundError when a chat stream is over and nobody
+        knows; TimeoutError."""
+        await run_async(lambda waiter: self._core.wait(waiter, self.id, SENT, timeout))
+
     async def accepted(self, timeout: Optional[float] = None) -> None:
         """Waits until the peer's receive queue has the message.
 
@@ -126,6 +133,10 @@ class BlockingSentMessage(_Sent):
     """A SentMessage whose waits block the thread."""
 
     __slots__ = ()
+
+    def sent(self, timeout: Optional[float] = None) -> None:
+        """See SentMessage.sent."""
+        run_blocking(lambda waiter: self._core.wait(waiter, self.id, SENT, timeout))
 
     def accepted(self, timeout: Optional[float] = None) -> None:
         """See SentMessage.accepted."""

@@ -115,6 +115,20 @@ class _Face:
         """The connected application peers: id, addrs, connected_at, direction, misc, relayed (SPEC P2P-24)."""
         return list(self._core.ask("GetConnectedPeers"))
 
+    def open_topic(self, channel: str, mode: str = "direct", overflow: Optional[str] = None) -> None:
+        """Chooses how this node takes part in a topic: ``"direct"`` or ``"gossip"``, which a topic is without this call.
+
+        A direct topic goes from its publisher to each subscriber over acknowledged channels: lossless and in order.
+        ``overflow`` says what happens to a message for a subscriber without room: ``"block"`` (default: ``publish`` waits),
+        ``"drop_newest"`` or ``"drop_oldest"``, which concern that subscriber alone. Subscribers open it as direct, too.
+        See docs/topics.md. Raises RefusedError while it is subscribed to in the other mode."""
+        self._core.open_topic(channel, mode, overflow)
+
+    def topic_info(self, channel: str) -> Dict[str, Any]:
+        """``mode``, ``subscribers`` with their state and ``publishers`` with what is ``missing`` of each: see GetTopicInfo of
+        the header. Raises NotFoundError."""
+        return self._core.topic_info(channel)
+
     def set_topic_rules(self, channel: str, rules: Optional[Mapping[str, Any]]) -> None:
         """Rules that the library applies to a topic, whether subscribed or not; None removes them.
 
@@ -358,9 +372,11 @@ class Node(_Face):
         Raises TimeoutError, or PeerClosedError when some of it was lost."""
         await run_async(lambda waiter: self._core.flush(waiter, to, timeout))
 
-    async def subscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
-        """Starts receiving a topic channel. Idempotent. One rendezvous topic (``...:rv``) at a time (SPEC P2P-20, P2P-21)."""
-        await run_async(lambda waiter: self._core.subscribe(waiter, channel, timeout))
+    async def subscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S, mode: Optional[str] = None) -> None:
+        """Starts receiving a topic channel. Idempotent. One rendezvous topic (``...:rv``) at a time (SPEC P2P-20, P2P-21).
+
+        ``mode``, ``"direct"`` or ``"gossip"``, opens the topic so before: see ``open_topic``."""
+        await run_async(lambda waiter: self._core.subscribe(waiter, channel, timeout, mode))
 
     async def unsubscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Stops receiving a topic channel. Idempotent, also for unknown topics."""
@@ -535,9 +551,9 @@ class BlockingNode(_Face):
         """See Node.flush."""
         run_blocking(lambda waiter: self._core.flush(waiter, to, timeout))
 
-    def subscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+    def subscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S, mode: Optional[str] = None) -> None:
         """See Node.subscribe."""
-        run_blocking(lambda waiter: self._core.subscribe(waiter, channel, timeout))
+        run_blocking(lambda waiter: self._core.subscribe(waiter, channel, timeout, mode))
 
     def unsubscribe(self, channel: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """See Node.unsubscribe."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any, Dict, List
 
 from endpoint import Lane, serve
 from topic_endpoint import TopicEndpoint
 
-LANES = [Lane("peerbus gossip", measures=("topics",))]
+LANES = [
+    Lane("peerbus gossip", measures=("topics",)),
+    Lane("peerbus direct", ["--mode", "direct"], ("topics",)),
+]
 
 
 class PeerbusTopic(TopicEndpoint):
-    def __init__(self) -> None:
+    def __init__(self, mode: str) -> None:
         import node
         import peerbus
 
@@ -19,6 +23,7 @@ class PeerbusTopic(TopicEndpoint):
         self._refusal = peerbus.WouldBlockError
         self._node: Any = node.new_node().sync.start()
         self._channel = ""
+        self._mode = mode
 
     def listen(self) -> List[str]:
         address = self._make.addresses_of(self._node, "tcp")
@@ -30,7 +35,7 @@ class PeerbusTopic(TopicEndpoint):
         self._channel = self._channel_of(address)
 
     def subscribe(self) -> None:
-        self._node.subscribe(self._channel)
+        self._node.subscribe(self._channel, mode=self._mode)
 
     def publish_one(self, message: bytes) -> bool:
         try:
@@ -49,8 +54,12 @@ class PeerbusTopic(TopicEndpoint):
         self._node.close()
 
     def _channel_of(self, address: List[str]) -> str:
-        return f"{self._make.peer_of(address[0])}::ps:bench"
+        channel = f"{self._make.peer_of(address[0])}::ps:bench"
+        self._node.open_topic(channel, self._mode)
+        return channel
 
 
 if __name__ == "__main__":
-    serve(PeerbusTopic())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mode", default="gossip")
+    serve(PeerbusTopic(parser.parse_args().mode))

@@ -1,0 +1,586 @@
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"peerbus/node/session"
+	"peerbus/queue"
+)
+
+func openDirect(t testing.TB, topic string, overflow TopicOverflow, nodes ...*Node) {
+	t.Helper()
+	for _, n := range nodes {
+		if err := n.OpenTopic(topic, TopicOptions{Mode: TopicDirect, Overflow: overflow}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// subscribeDirect makes the subscribers known to the publisher.
+func subscribeDirect(t testing.TB, topic string, publisher *Node, subscribers ...*Node) {
+	t.Helper()
+	openDirect(t, topic, "", append(subscribers, publisher)...)
+	for _, n := range subscribers {
+		if err := n.Subscribe(topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitSubscribers(t, topic, publisher, len(subscribers))
+}
+
+func awaitSubscribers(t testing.TB, topic string, publisher *Node, count int) {
+	t.Helper()
+	if _, err := publisher.WaitForTopicPeers(within(t), topic, count); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustPublish(t testing.TB, n *Node, topic string, payload []byte) Publication {
+	t.Helper()
+	published, err := n.Publish(within(t), topic, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return published
+}
+
+var wide = limits(func(l *Limits) { l.ChannelMessages = 100_000 })
+
+// narrow bounds what a publisher holds for one subscriber.
+var narrow = limits(func(l *Limits) { l.ChannelSendBytes, l.SendMessages = 256<<10, 1000 })
+
+func TestADirectTopicReachesFourSubscribersCompletelyAndInOrder(t *testing.T) {
+	const count = 10_000
+	publisher := startNode(t)
+	subscribers := make([]*Node, 4)
+	for i := range subscribers {
+		subscribers[i] = startNode(t, limits(func(l *Limits) { l.ChannelMessages = 1000 })) // flow control does the rest
+		connect(t, subscribers[i], publisher)
+	}
+	topic := topicName(publisher.id, "news")
+	subscribeDirect(t, topic, publisher, subscribers...)
+	var group sync.WaitGroup
+	for _, n := range subscribers {
+		group.Go(func() {
+			got := receive(t, n, count)
+			expectOrder(t, got, 1, count)
+			for i, m := range got {
+				if m.From != publisher.id.String() || m.Channel != topic || m.Protocol != session.Protocol || m.Gap != 0 {
+					t.Errorf("message from %s on %q by %s, gap %d", m.From, m.Channel, m.Protocol, m.Gap)
+					return
+				}
+				if i > 0 && m.ID != got[i-1].ID+1 {
+					t.Errorf("number %d follows %d", m.ID, got[i-1].ID)
+					return
+				}
+			}
+		})
+	}
+	for sent := 0; sent < count; {
+		payloads := make([][]byte, min(1+sent%400, count-sent))
+		for i := range payloads {
+			payloads[i] = number(0, sent+i, []int{8, 900, 20_000, 100, 70_000}[(sent+i)%331/66%5])
+		}
+		published, err := publisher.PublishBatch(within(t), topic, payloads)
+		if err != nil || len(published) != len(payloads) || published[0].Peers != 4 || published[0].Missed != nil {
+			t.Fatalf("published %d of %d: %+v, %v", len(published), len(payloads), published[0], err)
+		}
+		sent += len(payloads)
+	}
+	group.Wait()
+	if err := publisher.Flush(within(t), topic); err != nil {
+		t.Error(err)
+	}
+	expectLosses(t, publisher, directionOut, map[string]uint64{})
+	for _, n := range subscribers {
+		expectLosses(t, n, directionIn, map[string]uint64{})
+		info, err := n.TopicInfo(topic)
+		if err != nil || len(info.Publishers) != 1 || info.Publishers[0].Received != count || info.Publishers[0].Missing != 0 || !info.Publishers[0].Exact {
+			t.Errorf("info %+v, %v", info, err)
+		}
+	}
+	if s := publisher.Statistics(); s.Published.Messages != count || s.Sent.Messages != 0 {
+		t.Errorf("%d published, %d sent", s.Published.Messages, s.Sent.Messages)
+	}
+}
+
+func TestSinglePublicationsArriveInOrderFromSeveralPublishers(t *testing.T) {
+	const each = 1000
+	subscriber := startNode(t, wide)
+	publishers := []*Node{startNode(t), startNode(t)}
+	topic := topicName(subscriber.id, "inbox")
+	for _, p := range publishers {
+		connect(t, p, subscriber)
+		subscribeDirect(t, topic, p, subscriber)
+	}
+	var group sync.WaitGroup
+	for sender, p := range publishers {
+		group.Go(func() {
+			for i := range each {
+				if _, err := p.Publish(within(t), topic, number(sender, i, 100)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	expectOrder(t, receive(t, subscriber, 2*each), 2, each)
+	group.Wait()
+}
+
+// publishUntilFull publishes until there is no room at once, and answers how many were published.
+func publishUntilFull(t testing.TB, n *Node, topic string, size int) int {
+	t.Helper()
+	for i := 0; ; i++ {
+		_, err := n.Publish(atOnce(), topic, number(0, i, size))
+		switch {
+		case errors.Is(err, ErrWouldBlock):
+			return i
+		case err != nil:
+			t.Fatal(err)
+		case i > 1_000_000:
+			t.Fatal("a subscriber that takes nothing never held the publisher back")
+		}
+	}
+}
+
+func TestAStalledSubscriberHoldsThePublisherBackUntilItTakes(t *testing.T) {
+	a, b := startNode(t, narrow), startNode(t)
+	connect(t, a, b)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	count := publishUntilFull(t, a, topic, 1000)
+	expectOrder(t, receive(t, b, count), 1, count)
+	eventOf(t, a, EventWritable, map[string]any{"channel": topic})
+	mustPublish(t, a, topic, number(0, 0, 10))
+	receive(t, b, 1)
+	expectLosses(t, a, directionOut, map[string]uint64{})
+	expectLosses(t, b, directionIn, map[string]uint64{})
+}
+
+func TestOverflowConcernsOnlyTheStalledSubscriberAndIsCounted(t *testing.T) {
+	for _, overflow := range []TopicOverflow{OverflowDropNewest, OverflowDropOldest} {
+		t.Run(string(overflow), func(t *testing.T) {
+			a, stalled, quick := startNode(t, narrow), startNode(t), startNode(t)
+			connect(t, stalled, a)
+			connect(t, quick, a)
+			topic := topicName(a.id, "x")
+			subscribeDirect(t, topic, a, stalled, quick)
+			openDirect(t, topic, overflow, a)
+			taken := make(chan int, 10)
+			go func() {
+				defer close(taken)
+				for {
+					got, err := quick.queue.Receive(t.Context(), "", 1000, 0)
+					if err != nil {
+						return
+					}
+					taken <- len(got)
+				}
+			}()
+			count, missed := uint64(0), uint64(0)
+			first := uint64(0)
+			for end := time.Now().Add(patience); missed < 2000; {
+				p := mustPublish(t, a, topic, binary.BigEndian.AppendUint64(make([]byte, 1000), count))
+				if first == 0 {
+					first = p.ID
+				}
+				count++
+				missed = a.losses.totals()[directionOut][lossSendQueueFull]
+				for got := 0; got < 1; { // lock-step with the quick one
+					got += <-taken
+				}
+				if time.Now().After(end) {
+					t.Fatal("the stalled subscriber never overflowed")
+				}
+			}
+			eventOf(t, a, EventMessagesLost, map[string]any{"reason": lossSendQueueFull, "peer": stalled.id.String(), "channel": topic})
+			// Now it takes: what it gets and its gaps are everything.
+			last, gaps, got := uint64(0), uint64(0), uint64(0)
+			before := a.losses.totals()[directionOut][lossSendQueueFull]
+			for last < count-1 {
+				for _, m := range receive(t, stalled, 1) {
+					number := binary.BigEndian.Uint64(m.Data[1000:])
+					if m.ID != first+number || got > 0 && number != last+1+m.Gap {
+						t.Fatalf("message %d has number %d; gap %d after %d", number, m.ID-first, m.Gap, last)
+					}
+					last = number
+					gaps += m.Gap
+					got++
+				}
+				if got+before == count && last < count-1 { // the end was dropped: the next one tells
+					openDirect(t, topic, OverflowBlock, a)
+					mustPublish(t, a, topic, binary.BigEndian.AppendUint64(make([]byte, 1000), count))
+					count++
+					<-taken
+				}
+			}
+			dropped := a.losses.totals()[directionOut][lossSendQueueFull]
+			if gaps != dropped || got+dropped != count {
+				t.Errorf("%d published, %d received, gaps of %d, %d counted as dropped", count, got, gaps, dropped)
+			}
+			info, err := stalled.TopicInfo(topic)
+			if err != nil || info.Publishers[0].Missing != dropped || info.Publishers[0].Received != got {
+				t.Errorf("info %+v, %v", info, err)
+			}
+			if of := a.losses.totals()[directionOut]; len(of) != 1 {
+				t.Errorf("losses %v", of)
+			}
+		})
+	}
+}
+
+func TestASubscriberThatLeavesGetsNothingAndReturns(t *testing.T) {
+	a, b := startPair(t)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	mustPublish(t, a, topic, []byte("one"))
+	receive(t, b, 1)
+	if err := errors.Join(b.Unsubscribe(topic), b.Unsubscribe(topic)); err != nil {
+		t.Fatal(err)
+	}
+	eventOf(t, a, EventTopicPeerLeft, map[string]any{"channel": topic, "peer": b.id.String()})
+	if p := mustPublish(t, a, topic, []byte("two")); p.Peers != 0 || p.Missed != nil {
+		t.Errorf("published %+v without a subscriber", p)
+	}
+	expectLosses(t, a, directionOut, map[string]uint64{lossNoPeers: 1})
+	if err := b.Subscribe(topic); err != nil {
+		t.Fatal(err)
+	}
+	awaitSubscribers(t, topic, a, 1)
+	mustPublish(t, a, topic, []byte("three"))
+	if m := receive(t, b, 1)[0]; string(m.Data) != "three" || m.Gap != 0 {
+		t.Errorf("received %q with gap %d", m.Data, m.Gap)
+	}
+	for _, e := range mustPop(t, b) {
+		if e.Type == EventSenderRestarted {
+			t.Error("the publisher has not restarted")
+		}
+	}
+}
+
+func mustPop(t testing.TB, n *Node) []Event {
+	t.Helper()
+	events, err := n.events.Pop(atOnce(), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
+// TestASubscriberThatIsGoneIsReported: for the resume window its messages wait; then each is reported, until it returns.
+func TestASubscriberThatIsGoneIsReported(t *testing.T) {
+	dir := t.TempDir()
+	a := startNode(t, func(o *Options) { o.Config.Channel.ResumeWindow = 300 * time.Millisecond })
+	start := func() *Node {
+		return startNode(t, func(o *Options) { o.Config.IdentityDir = dir })
+	}
+	b := start()
+	connect(t, b, a)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	mustPublish(t, a, topic, []byte("one"))
+	receive(t, b, 1)
+	if err := a.Flush(within(t), topic); err != nil {
+		t.Fatal(err)
+	}
+	sever(t, a, b)
+	waitUntil(t, "the subscriber is away", func() bool {
+		for _, s := range a.topics.direct.find(topic).audience.Load().subscribers {
+			if s.awaySince.Load() != 0 {
+				return true
+			}
+		}
+		return false
+	})
+	if p := mustPublish(t, a, topic, []byte("two")); p.Peers != 1 {
+		t.Errorf("published %+v within the resume window", p)
+	}
+	waitUntil(t, "the subscriber is reported", func() bool {
+		p := mustPublish(t, a, topic, []byte("more"))
+		return p.Peers == 0 && len(p.Missed) == 1 && p.Missed[0] == MissedSubscriber{b.id, lossNotConnected}
+	})
+	eventOf(t, a, EventMessagesLost, map[string]any{"reason": lossNotConnected, "peer": b.id.String(), "channel": topic})
+	if info, err := a.TopicInfo(topic); err != nil || len(info.Subscribers) != 1 || info.Subscribers[0].State != lossNotConnected {
+		t.Errorf("info %+v, %v", info, err)
+	}
+}
+
+// sever ends the connections of two nodes and keeps them from connecting again.
+func sever(t testing.TB, a, b *Node) {
+	t.Helper()
+	a.gate.refuse(b.id)
+	b.gate.refuse(a.id)
+	a.host.Peerstore().ClearAddrs(b.id)
+	b.host.Peerstore().ClearAddrs(a.id)
+	if err := a.host.Network().ClosePeer(b.id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestALostConnectionInterruptsADirectTopicWithoutLoss(t *testing.T) {
+	const count = 3000
+	a, b := startNode(t), startNode(t)
+	connect(t, a, b)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		expectOrder(t, receive(t, b, count), 1, count)
+	}()
+	for i := range count {
+		if i%1000 == 500 {
+			if err := a.host.Network().ClosePeer(b.id); err != nil {
+				t.Error(err)
+			}
+		}
+		if p := mustPublish(t, a, topic, number(0, i, 500)); p.Peers != 1 {
+			t.Fatalf("message %d: %+v", i, p)
+		}
+	}
+	<-done
+	expectLosses(t, a, directionOut, map[string]uint64{})
+}
+
+func TestSubscribersByGossipAreReported(t *testing.T) {
+	a, b := startPair(t)
+	topic := topicName(a.id, "x")
+	openDirect(t, topic, "", a)
+	if err := b.Subscribe(topic); err != nil {
+		t.Fatal(err)
+	}
+	want := MissedSubscriber{b.id, lossGossipOnly}
+	waitUntil(t, "the subscriber by gossip is reported", func() bool {
+		p := mustPublish(t, a, topic, []byte("x"))
+		return p.Peers == 0 && len(p.Missed) == 1 && p.Missed[0] == want
+	})
+	if b.queue.Len() != 0 {
+		t.Error("it received something")
+	}
+	if peers, err := a.WaitForTopicPeers(atOnce(), topic, 1); err == nil {
+		t.Errorf("%d subscribers", peers)
+	}
+}
+
+func TestANodeRefusesATopicThatItDidNotAskFor(t *testing.T) {
+	a, b := startPair(t)
+	topic := topicName(a.id, "x")
+	openDirect(t, topic, "", a, b)
+	d := a.topics.direct.find(topic)
+	d.joined(b.id) // it never said so
+	mustPublish(t, a, topic, []byte("x"))
+	eventOf(t, a, EventDelivery, map[string]any{"channel": topic, "peer": b.id.String(), "state": "lost", "reason": string(session.ReasonRefused)})
+	if p := mustPublish(t, a, topic, []byte("y")); len(p.Missed) != 1 || p.Missed[0].Reason != string(session.ReasonRefused) {
+		t.Errorf("published %+v after a refusal", p)
+	}
+	if b.queue.Len() != 0 {
+		t.Error("it received something")
+	}
+}
+
+func TestRulesHoldForDirectTopics(t *testing.T) {
+	a, b := startPair(t)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	if err := b.SetTopicRules(topic, &TopicRules{MaxBytes: 10}); err != nil {
+		t.Fatal(err)
+	}
+	mustPublish(t, a, topic, make([]byte, 11))
+	mustPublish(t, a, topic, []byte("small"))
+	if m := receive(t, b, 1)[0]; string(m.Data) != "small" {
+		t.Errorf("received %d bytes", len(m.Data))
+	}
+	expectLosses(t, b, directionIn, map[string]uint64{lossOversize: 1})
+	eventOf(t, a, EventDelivery, map[string]any{"state": "lost", "peer": b.id.String(), "reason": "peer_refused_message"})
+	if err := a.SetTopicRules(topic, &TopicRules{MaxBytes: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Publish(within(t), topic, []byte("long")); !errors.Is(err, ErrArgument) {
+		t.Errorf("an own message against the own rules: %v", err)
+	}
+	if err := errors.Join(a.SetTopicRules(topic, nil), b.Unsubscribe(topic), b.SetTopicRules(topic, &TopicRules{Allow: []string{}})); err != nil {
+		t.Fatal(err)
+	}
+	eventOf(t, a, EventTopicPeerLeft, nil)
+	if err := b.Subscribe(topic); err != nil {
+		t.Fatal(err)
+	}
+	awaitSubscribers(t, topic, a, 1)
+	mustPublish(t, a, topic, []byte("x"))
+	eventOf(t, b, EventMessagesLost, map[string]any{"reason": lossNotMember})
+	eventOf(t, a, EventDelivery, map[string]any{"state": "lost", "reason": string(session.ReasonRefused)})
+}
+
+func TestTheModeOfATopicStaysWhileItIsSubscribedTo(t *testing.T) {
+	n := startNode(t)
+	topic := topicName(n.id, "x")
+	direct, gossip := TopicOptions{Mode: TopicDirect}, TopicOptions{Mode: TopicGossip}
+	if err := n.Subscribe(topic); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.OpenTopic(topic, direct); !errors.Is(err, ErrRefused) {
+		t.Errorf("direct while subscribed by gossip: %v", err)
+	}
+	if err := errors.Join(n.Unsubscribe(topic), n.OpenTopic(topic, direct), n.Subscribe(topic)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.OpenTopic(topic, gossip); !errors.Is(err, ErrRefused) {
+		t.Errorf("gossip while subscribed directly: %v", err)
+	}
+	if err := errors.Join(n.Unsubscribe(topic), n.OpenTopic(topic, gossip), n.Subscribe(topic), n.Unsubscribe(topic), n.OpenTopic(topic, direct)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.OpenTopic(topic+":rv", direct); !errors.Is(err, ErrArgument) {
+		t.Errorf("a rendezvous topic: %v", err)
+	}
+	if err := n.Subscribe(directAnnouncement + topic); !errors.Is(err, ErrArgument) {
+		t.Errorf("the name of an announcement: %v", err)
+	}
+	silent := startNode(t, overChat)
+	if err := silent.OpenTopic(topic, direct); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("without acknowledged channels: %v", err)
+	}
+}
+
+func TestAClosingPublisherDeliversWhatItTook(t *testing.T) {
+	const count = 500
+	a, b := startNode(t), startNode(t, wide)
+	connect(t, a, b)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	for i := range count {
+		mustPublish(t, a, topic, number(0, i, 2000))
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expectOrder(t, receive(t, b, count), 1, count)
+	if _, err := a.Publish(within(t), topic, []byte("x")); !errors.Is(err, ErrClosed) {
+		t.Errorf("publishing on a closed node: %v", err)
+	}
+}
+
+func TestAClosingSubscriberLeaves(t *testing.T) {
+	a, b := startPair(t)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	mustPublish(t, a, topic, []byte("x"))
+	receive(t, b, 1)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "nobody subscribes", func() bool {
+		p := mustPublish(t, a, topic, []byte("x"))
+		return p.Peers == 0 && len(p.Missed) == 0
+	})
+}
+
+func TestAPublisherThatWaitsEndsWithItsNode(t *testing.T) {
+	a, b := startNode(t, narrow), startNode(t)
+	connect(t, a, b)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	publishUntilFull(t, a, topic, 1000)
+	ended := make(chan error, 1)
+	ctx := within(t)
+	go func() {
+		_, err := a.Publish(ctx, topic, make([]byte, 1000))
+		ended <- err
+	}()
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrClosed) {
+		t.Errorf("the waiting publish: %v", err)
+	}
+	expectNoGoroutinesOf(t, a)
+}
+
+func expectNoGoroutinesOf(t *testing.T, n *Node) {
+	t.Helper()
+	n.tasks.Lock()
+	defer n.tasks.Unlock()
+	if n.tasks.running != 0 {
+		t.Errorf("%d tasks are left", n.tasks.running)
+	}
+}
+
+func TestAHoleInAnAuthorsNumbersIsMissingUntilItIsFilled(t *testing.T) {
+	numbers, author := newAuthorNumbers(), peer.ID("author")
+	expect := func(received, missing uint64) {
+		t.Helper()
+		if got := numbers.of(author); got.Received != received || got.Missing != missing {
+			t.Errorf("%+v, want %d received and %d missing", got, received, missing)
+		}
+	}
+	for _, number := range []uint64{100, 102, 105} {
+		numbers.received(author, number)
+	}
+	expect(3, 3)
+	numbers.received(author, 101) // late, not lost
+	expect(4, 2)
+	numbers.received(author, 99) // from before
+	expect(5, 2)
+	numbers.run(author, 1<<60, 10) // it started anew
+	expect(15, 2)
+	numbers.run(author, 1<<60+12, 1)
+	expect(16, 4)
+}
+
+func TestGossipShowsHowManyMessagesOfAnAuthorAreMissing(t *testing.T) {
+	a, b := startPair(t, wide)
+	topic, other := topicName(a.id, "x"), topicName(a.id, "other")
+	subscribe(t, a, b, topic)
+	subscribe(t, a, b, other)
+	publish := func(topic string, count int) {
+		for range count {
+			mustPublish(t, a, topic, []byte("x"))
+		}
+	}
+	publish(topic, 3)
+	publish(other, 4)
+	publish(topic, 3)
+	receive(t, b, 10)
+	check := func(received, missing uint64) {
+		t.Helper()
+		info, err := b.TopicInfo(topic)
+		want := []TopicPublisher{{Peer: a.id.String(), Received: received, Missing: missing, Last: info.Publishers[0].Last}}
+		if err != nil || fmt.Sprint(info.Publishers) != fmt.Sprint(want) || info.Mode != TopicGossip {
+			t.Errorf("info %+v, %v; want %+v", info, err, want)
+		}
+	}
+	check(6, 0)
+	if err := b.SetTopicRules(topic, &TopicRules{MaxBytes: 1}); err != nil {
+		t.Fatal(err)
+	}
+	mustPublish(t, a, topic, []byte("too long"))
+	publish(topic, 1)
+	receive(t, b, 1)
+	check(7, 1)
+}
+
+func TestTheHostsPolicyOfADirectTopicHolds(t *testing.T) {
+	a, b := startPair(t)
+	topic := topicName(a.id, "x")
+	if err := b.SetPolicy(topic, queue.Latest); err != nil {
+		t.Fatal(err)
+	}
+	subscribeDirect(t, topic, a, b)
+	for i := range 20 {
+		mustPublish(t, a, topic, []byte{byte(i)})
+	}
+	if err := a.Flush(within(t), topic); err != nil {
+		t.Fatal(err)
+	}
+	if m := receive(t, b, 1)[0]; m.Data[0] != 19 || m.Gap != 19 {
+		t.Errorf("received %v, gap %d", m.Data, m.Gap)
+	}
+}
