@@ -127,17 +127,24 @@ func (s *Sender) sendable() *chunk {
 		return nil
 	case !st.accepted && len(c.frames) > MinMaxMessage:
 		return nil // the receiver may not take messages that large
+	case !st.accepted && st.next != s.position(c):
+		return nil // a receiver that discards early data takes the first POSITION for the end of it
 	}
 	return c
+}
+
+// position is the id at the cursor, which is in c.
+func (s *Sender) position(c *chunk) uint64 {
+	if s.stream.offset == 0 {
+		return c.first
+	}
+	return s.stream.at
 }
 
 // take answers the rest of the chunk at the cursor, or first a POSITION when the receiver expects another number.
 func (s *Sender) take(c *chunk) Piece {
 	st := &s.stream
-	if st.offset == 0 {
-		st.at = c.first
-	}
-	if st.next != st.at {
+	if st.at = s.position(c); st.next != st.at {
 		s.announce(st.at)
 		return Piece{Bytes: AppendPosition(nil, st.at)}
 	}

@@ -11,6 +11,8 @@ var worldSeeds = flag.Int("worlds", 300, "how many seeds the tests of whole sess
 
 func (w *world) step() {
 	switch n := w.rng.IntN(1000); {
+	case n < 250 && w.can.shared:
+		w.publish()
 	case n < 250:
 		w.accept()
 	case n < 300:
@@ -81,6 +83,7 @@ func (w *world) judge() (losses int) {
 		switch {
 		case f.abandoned:
 		case f.accepted && f.delivered == 1 && !f.lost:
+		case f.givenUp && f.delivered == 0 && !f.accepted && !f.lost:
 		case f.lost && !f.accepted && (f.delivered == 0 || !f.certain && f.delivered == 1):
 			losses++
 		default:
@@ -114,5 +117,13 @@ func TestTheSenderLearnsExactlyWhichMessagesTheQueueDropped(t *testing.T) {
 }
 
 func TestNoMessageIsLostUntoldOrDoubledWhenEverythingFails(t *testing.T) {
-	runWorlds(t, faults{true, true, true, true, true, true, true, true}, false)
+	runWorlds(t, faults{true, true, true, true, true, true, true, true, false}, false)
+}
+
+func TestSharedMessagesArriveOnceInOrderAndNothingThatWasGivenUp(t *testing.T) {
+	runWorlds(t, faults{cuts: true, early: true, shared: true}, true)
+}
+
+func TestNoSharedMessageIsLostUntoldOrDoubledWhenEverythingFails(t *testing.T) {
+	runWorlds(t, faults{true, true, true, true, true, true, true, true, true}, false)
 }
