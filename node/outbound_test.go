@@ -549,3 +549,16 @@ func TestMoreChannelsThanStreamsTakeTurns(t *testing.T) {
 		return p.state.streams <= 4
 	})
 }
+
+func TestManyHeldChannelsLeaveRoomForOneWithoutAHandle(t *testing.T) {
+	a, b := startPair(t)
+	for i := range maxIdleOutbounds {
+		openChannel(t, a, b, fmt.Sprint(i))
+	}
+	// This one is idle until it has the message, and is the only one that could be forgotten.
+	if err := a.Send(within(t), directChannel(a.id, b.id, "~"), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	openChannel(t, a, b, "held")
+	receive(t, b, 1)
+}

@@ -200,7 +200,7 @@ func (os *outbounds) addLocked(o *outbound, id peer.ID) *outbound {
 	crowded := len(p.state.channels) > maxIdleOutbounds
 	p.state.Unlock()
 	if crowded {
-		os.forgetIdleLocked(p)
+		os.forgetIdleLocked(p, o) // o is idle, too, until its caller uses it
 	}
 	if !os.state.sweeping {
 		os.state.sweeping = os.node.spawn("channel sweeper", os.sweep)
@@ -228,11 +228,11 @@ func (os *outbounds) learn(id peer.ID, instance session.ID) {
 	p.state.instance = instance
 }
 
-// forgetIdleLocked drops the channels of a peer that nobody would miss, and the peer with the last of them.
-func (os *outbounds) forgetIdleLocked(p *outPeer) {
+// forgetIdleLocked drops the channels of a peer that nobody would miss but kept, and the peer with the last of them.
+func (os *outbounds) forgetIdleLocked(p *outPeer, kept *outbound) {
 	var idle []*outbound
 	for _, o := range p.all() {
-		if o.retire() {
+		if o != kept && o.retire() {
 			idle = append(idle, o)
 		}
 	}
@@ -262,7 +262,7 @@ func (os *outbounds) sweep() {
 		}
 		os.state.Lock()
 		for _, p := range os.state.byPeer {
-			os.forgetIdleLocked(p)
+			os.forgetIdleLocked(p, nil)
 		}
 		os.state.Unlock()
 	}
