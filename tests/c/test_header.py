@@ -46,6 +46,7 @@ def test_cdef_takes_the_stripped_header():
     ffi = cffi.FFI()
     ffi.cdef(without_preprocessor_lines())
     assert ffi.sizeof("peerbus_message") == 80
+    assert ffi.sizeof("peerbus_publication") == 24
     assert ffi.typeof("peerbus_code").relements["PEERBUS_INTERNAL"] == -22
 
 

@@ -250,6 +250,28 @@ static void topics_reach_their_subscribers() {
     pair.bob.unsubscribe(topic);
 }
 
+static void a_direct_topic_says_who_has_its_messages() {
+    Pair pair;
+    const auto topic = peerbus::topic_channel(pair.alice.id(), "news");
+    pair.alice.open_topic(topic, R"({"mode":"direct","overflow":"drop_oldest"})");
+    pair.bob.open_topic(topic, R"({"mode":"direct"})");
+    pair.bob.subscribe(topic);
+    pair.alice.wait_for_topic_peers(topic, 1, 10s);
+    const auto published = pair.alice.publish_batch(topic, {peerbus::bytes("one"), peerbus::bytes("two")}, 5s);
+    CHECK(published.size() == 2 && published[1].peers == 1 && published[1].missed == 0);
+    CHECK(published[1].id == published[0].id + 1);
+    std::string received;
+    while (received.size() < 6) {
+        for (const auto &message : pair.bob.receive(10s)) received += message.text();
+    }
+    CHECK(received == "onetwo");
+    const auto info = pair.alice.topic_info(topic);
+    CHECK(info.find(R"("overflow":"drop_oldest")") != std::string::npos && info.find(pair.bob.id()) != std::string::npos);
+    CHECK(pair.alice.try_open_topic(topic, R"({"mode":"loud"})").code() == PEERBUS_INVALID_ARGUMENT);
+    CHECK(pair.bob.try_open_topic(topic, R"({"mode":"gossip"})").code() == PEERBUS_REFUSED);
+    CHECK(pair.alice.try_topic_info(topic + "?").code() == PEERBUS_NOT_FOUND);
+}
+
 static void a_wait_ends_by_interrupt_and_by_close() {
     Node node(library(), 0, config("alice"));
     pollfd wake{node.wake_descriptor(PEERBUS_WAKE_MESSAGES), POLLIN, 0};
@@ -321,6 +343,7 @@ static const Test tests[] = {
     TEST(nothing_waiting_is_an_empty_success),
     TEST(sending_now_reports_what_the_transport_says),
     TEST(topics_reach_their_subscribers),
+    TEST(a_direct_topic_says_who_has_its_messages),
     TEST(a_wait_ends_by_interrupt_and_by_close),
     TEST(operations_run_in_the_background),
     TEST(times_outside_the_range_are_refused),

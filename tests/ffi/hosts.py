@@ -4,6 +4,8 @@ Commands are lines of fields separated by tabs; <i> is a slot, payloads are a si
     control <function> <i> [text]                  events <i> <max> <ms>
     send <i> <channel> <count> <size> <seed> <ms>  stops at the first failure: number taken, name of the code
     send_now <i> <channel> <size> <seed>           publish <i> <channel> <size> <seed> <ms>
+    publish_batch <i> <channel> <count> <size> <seed> <ms>     seeds seed, seed + 1, ...; number, first id, peers, missed
+    open <i> <channel> <options>                   a topic
     receive <i> <channel or *> <max> <bytes> <ms>  flush <i> <channel> <ms>
     policy <i> <channel> <policy>                  interrupt <i>          wake <i> <what>
     poll <descriptor> <ms>                         end_a_wait <i> <ms> <interrupt or close>
@@ -46,6 +48,16 @@ class Received:
     gap: int
     size: int
     checksum: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """count messages, of which the first has the id; peers and missed are those of the last."""
+
+    count: int
+    id: int
+    peers: int
+    missed: int
 
 
 def payload(size, seed):
@@ -125,6 +137,8 @@ class Host:
             raise HostError(*parts)
         if kind == "ok":
             return json.loads(parts[0]) if parts[0] else None
+        if kind == "published":
+            return Published(*map(int, parts))
         if kind == "batch":
             return [Received(*part.split(" ")[:3], *map(int, part.split(" ")[3:])) for part in parts[1:]]
         number = int(parts[0])
@@ -193,6 +207,14 @@ class Host:
         finally:
             self.reader.join(ANSWER_SECONDS)
             self.process.stdout.close()
+
+    def kill(self):
+        """Ends the process as the machine's end would."""
+        self.process.kill()
+        self.process.wait(ANSWER_SECONDS)
+        self.reader.join(ANSWER_SECONDS)
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

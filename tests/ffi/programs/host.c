@@ -60,6 +60,7 @@ static void control(void) {
         {"SubscribeToTopic", NULL, SubscribeToTopic},
         {"UnsubscribeFromTopic", NULL, UnsubscribeFromTopic},
         {"GetTopicPeers", GetTopicPeers, NULL},
+        {"GetTopicInfo", NULL, GetTopicInfo},
         {"PopMessages", PopMessages, NULL},
     };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
@@ -86,6 +87,27 @@ static void publish(void) {
     uint8_t *data = payload((size_t)number(3), number(4));
     integer(peerbus_publish(number(1), fields[2], data, (size_t)number(3), number(5)));
     free(data);
+}
+
+/* Publishes several messages at once; answers the first number, the subscribers and the missed ones of the last. */
+static void publish_batch(void) {
+    enum { MOST = 1024 };
+    static peerbus_slice messages[MOST];
+    static peerbus_publication out[MOST];
+    int count = number(3);
+    if (count < 1 || count > MOST) exit(4);
+    for (int i = 0; i < count; i++) {
+        messages[i].size = (size_t)number(4);
+        messages[i].data = payload(messages[i].size, number(5) + i);
+    }
+    int published = peerbus_publish_batch(number(1), fields[2], messages, count, number(6), out);
+    for (int i = 0; i < count; i++) free((void *)messages[i].data);
+    if (published < 1) {
+        integer(published);
+        return;
+    }
+    printf("published\t%d\t%llu\t%llu\t%llu\n", published, (unsigned long long)out[0].id,
+           (unsigned long long)out[published - 1].peers, (unsigned long long)out[published - 1].missed);
 }
 
 static void send_now(void) {
@@ -141,6 +163,8 @@ static void obey(const char *command) {
     else if (strcmp(command, "send") == 0) send_many();
     else if (strcmp(command, "send_now") == 0) send_now();
     else if (strcmp(command, "publish") == 0) publish();
+    else if (strcmp(command, "publish_batch") == 0) publish_batch();
+    else if (strcmp(command, "open") == 0) text(OpenTopic(number(1), fields[2], fields[3]));
     else if (strcmp(command, "receive") == 0) receive();
     else if (strcmp(command, "flush") == 0) integer(peerbus_flush(number(1), fields[2], number(3)));
     else if (strcmp(command, "interrupt") == 0) integer(peerbus_interrupt(number(1)));

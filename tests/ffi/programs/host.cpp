@@ -87,6 +87,7 @@ static Result<std::string> control(const Fields &fields) {
     if (name == "SubscribeToTopic") return nothing(on.try_subscribe(fields.at(3)));
     if (name == "UnsubscribeFromTopic") return nothing(on.try_unsubscribe(fields.at(3)));
     if (name == "GetTopicPeers") return on.try_topic_peers();
+    if (name == "GetTopicInfo") return on.try_topic_info(fields.at(3));
     throw std::invalid_argument(name);
 }
 
@@ -104,6 +105,17 @@ static void send_many(const Fields &fields) {
         if (code != PEERBUS_OK) break;
     }
     std::cout << "int\t" << taken << "\t" << peerbus_code_name(code) << std::endl;
+}
+
+static void publish_batch(const Fields &fields) {
+    std::vector<std::vector<std::uint8_t>> payloads;
+    for (int i = 0; i < number(fields, 3); ++i) payloads.push_back(payload(number(fields, 4), number(fields, 5) + i));
+    const std::vector<peerbus::Bytes> messages(payloads.begin(), payloads.end());
+    const auto published = node(fields).try_publish_batch(fields.at(2), messages, time(fields, 6));
+    if (!published) return answer(published.failure());
+    const auto &all = published.value();
+    std::cout << "published\t" << all.size() << "\t" << all.front().id << "\t" << all.back().peers << "\t" << all.back().missed
+              << std::endl;
 }
 
 static void receive(const Fields &fields) {
@@ -146,6 +158,8 @@ static void obey(const Fields &fields) {
     else if (command == "send") send_many(fields);
     else if (command == "send_now") answer(nothing(node(fields).try_send_now(fields.at(2), data())));
     else if (command == "publish") answer(number_text(node(fields).try_publish(fields.at(2), data(), time(fields, 5))));
+    else if (command == "publish_batch") publish_batch(fields);
+    else if (command == "open") answer(nothing(node(fields).try_open_topic(fields.at(2), fields.at(3))));
     else if (command == "receive") receive(fields);
     else if (command == "flush") answer(nothing(node(fields).try_flush(fields.at(2), time(fields, 3))));
     else if (command == "interrupt") answer(nothing(node(fields).try_interrupt()));

@@ -6,9 +6,11 @@ import sys
 import threading
 import zlib
 
-from structures import Batch
+from structures import Batch, Publication, Slice
 
-TEXT_FUNCTIONS = {"CreateNode", "GetNodeAddresses", "ConnectTo", "DisconnectFrom", "SubscribeToTopic", "UnsubscribeFromTopic"}
+TEXT_FUNCTIONS = {
+    "CreateNode", "GetNodeAddresses", "ConnectTo", "DisconnectFrom", "SubscribeToTopic", "UnsubscribeFromTopic", "GetTopicInfo"
+}
 
 
 library = ctypes.CDLL(sys.argv[1])
@@ -69,6 +71,16 @@ def publish(instance, channel, size, seed, timeout):
     integer(library.peerbus_publish(int(instance), channel.encode(), data, len(data), int(timeout)))
 
 
+def publish_batch(instance, channel, count, size, seed, timeout):
+    payloads = [payload(int(size), int(seed) + k) for k in range(int(count))]
+    messages = (Slice * len(payloads))(*[(ctypes.cast(data, ctypes.c_void_p), len(data)) for data in payloads])
+    out = (Publication * len(payloads))()
+    published = library.peerbus_publish_batch(int(instance), channel.encode(), messages, len(payloads), int(timeout), out)
+    if published < 1:
+        return integer(published)
+    answer("published", published, out[0].id, out[published - 1].peers, out[published - 1].missed)
+
+
 def take(instance, channel, most, max_bytes, timeout):
     batch = ctypes.POINTER(Batch)()
     name = None if channel == "*" else channel.encode()
@@ -113,6 +125,8 @@ COMMANDS = {
     "send": send,
     "send_now": send_now,
     "publish": publish,
+    "publish_batch": publish_batch,
+    "open": lambda instance, channel, options: text(library.OpenTopic, int(instance), channel.encode(), options.encode()),
     "receive": receive,
     "flush": lambda instance, channel, timeout: integer(library.peerbus_flush(int(instance), channel.encode(), int(timeout))),
     "interrupt": lambda instance: integer(library.peerbus_interrupt(int(instance))),

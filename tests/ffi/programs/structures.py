@@ -30,3 +30,15 @@ class Batch(ctypes.Structure):
         ("block", ctypes.c_void_p),
         ("block_size", ctypes.c_uint64),
     ]
+
+
+class Slice(ctypes.Structure):
+    """peerbus_slice"""
+
+    _fields_: ClassVar = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+
+class Publication(ctypes.Structure):
+    """peerbus_publication"""
+
+    _fields_: ClassVar = [("id", ctypes.c_uint64), ("peers", ctypes.c_uint64), ("missed", ctypes.c_uint64)]
