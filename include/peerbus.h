@@ -379,7 +379,8 @@ char *OpenTopic(int instance, const char *channel, const char *optionsJSON);
 /* How this node takes part in a topic that it opened, subscribed to or published on (else NOT_FOUND):
  *   {"channel","mode","overflow","subscribed":bool,"published":n,"last":id,     the last two of direct topics
  *    "subscribers":[{"peer","state","accepted","taken","waiting","waiting_bytes","dropped"}],
- *    "publishers":[{"peer","received","missing","exact":bool,"last"}]}
+ *    "publishers":[{"peer","received","missing","exact":bool,"last"}],
+ *    "losses":[{"direction":"in"|"out","reason","peer","count"}]}      since the node started; peer: to whom, or from whom
  * state: "connected"; of direct topics also "away" (its connection is lost; messages wait for channel.resume_ms), and why messages
  * miss it: "not_connected", "gossip_only" (subscribes by gossip), "peer_refused". accepted and taken are message numbers.
  * missing: messages of that publisher that never came since subscribing; one that comes late is no longer missing. Of gossip,

@@ -38,7 +38,7 @@ const (
 
 	// lossMergePeriod is how long losses of one kind gather before they become one event.
 	lossMergePeriod = time.Second
-	// maxLossKinds bounds the memory that peers can make us spend on telling losses apart.
+	// maxLossKinds bounds the memory that peers can make us spend on telling losses apart: in events, and on topics.
 	maxLossKinds = 4096
 )
 
@@ -55,6 +55,7 @@ type losses struct {
 		sync.Mutex
 		totals  map[string]uint64 // "<direction>.<reason>"
 		pending map[lossKind]uint64
+		topics  map[lossKind]uint64 // all of topics
 		timer   *time.Timer
 		closed  bool
 	}
@@ -64,6 +65,7 @@ func newLosses(events *Events, run func(string, func()) bool) *losses {
 	l := &losses{events: events, run: run}
 	l.state.totals = map[string]uint64{}
 	l.state.pending = map[lossKind]uint64{}
+	l.state.topics = map[lossKind]uint64{}
 	return l
 }
 
@@ -76,6 +78,9 @@ func (l *losses) add(direction, reason, channel, peer string, count uint64) {
 	defer s.Unlock()
 	s.totals[direction+"."+reason] += count
 	kind := lossKind{direction, reason, channel, peer}
+	if IsTopic(channel) {
+		l.countTopicLocked(kind, count)
+	}
 	if _, known := s.pending[kind]; !known {
 		if len(s.pending) < maxLossKinds {
 			s.pending[kind] = 0
@@ -87,6 +92,32 @@ func (l *losses) add(direction, reason, channel, peer string, count uint64) {
 	}
 	s.pending[kind] += count
 	l.scheduleLocked()
+}
+
+// countTopicLocked keeps the last quarter of the room for sums without a peer. What does not even fit there is in totals alone.
+func (l *losses) countTopicLocked(kind lossKind, count uint64) {
+	topics := l.state.topics
+	if _, known := topics[kind]; !known && len(topics) >= maxLossKinds/4*3 {
+		kind.peer = ""
+		if _, known := topics[kind]; !known && len(topics) >= maxLossKinds {
+			return
+		}
+	}
+	topics[kind] += count
+}
+
+// ofTopic answers what was lost on a topic since the node started. Losses of peers beyond maxLossKinds stand together, without
+// one.
+func (l *losses) ofTopic(channel string) []TopicLoss {
+	l.state.Lock()
+	defer l.state.Unlock()
+	answer := []TopicLoss{}
+	for kind, count := range l.state.topics {
+		if kind.channel == channel {
+			answer = append(answer, TopicLoss{kind.direction, kind.reason, kind.peer, count})
+		}
+	}
+	return answer
 }
 
 func (l *losses) raise(kind lossKind, count uint64) {

@@ -19,6 +19,7 @@ type TopicInfo struct {
 	Last        uint64            `json:"last"`      // direct: number of the newest publication
 	Subscribers []TopicSubscriber `json:"subscribers"`
 	Publishers  []TopicPublisher  `json:"publishers"`
+	Losses      []TopicLoss       `json:"losses"`
 }
 
 // TopicSubscriber is one that this node publishes to.
@@ -41,12 +42,29 @@ type TopicPublisher struct {
 	Last     uint64 `json:"last"`
 }
 
+// TopicLoss counts what was lost on the topic since the node started: on the way to that peer, or of what came from it.
+type TopicLoss struct {
+	Direction string `json:"direction"` // "in", "out"
+	Reason    string `json:"reason"`    // of GEN-02
+	Peer      string `json:"peer"`      // "": nobody was there, or too many peers are to be told apart
+	Count     uint64 `json:"count"`
+}
+
 // TopicInfo answers that of a topic which was opened, subscribed to or published on.
 func (n *Node) TopicInfo(channel string) (TopicInfo, error) {
 	name, err := parseTopic(channel)
 	if err != nil {
 		return TopicInfo{}, err
 	}
+	info, err := n.topicInfo(name)
+	if err == nil {
+		info.Losses = n.losses.ofTopic(name.text)
+		info.sort()
+	}
+	return info, err
+}
+
+func (n *Node) topicInfo(name channelName) (TopicInfo, error) {
 	if d := n.topics.direct.find(name.text); d != nil {
 		return d.info(), nil
 	}
@@ -55,7 +73,7 @@ func (n *Node) TopicInfo(channel string) (TopicInfo, error) {
 	subscribed := joined != nil && joined.subscription != nil
 	n.topics.state.Unlock()
 	if joined == nil {
-		return TopicInfo{}, fmt.Errorf("%w: topic %q was neither opened, nor subscribed to, nor published on", ErrNotFound, channel)
+		return TopicInfo{}, fmt.Errorf("%w: topic %q was neither opened, nor subscribed to, nor published on", ErrNotFound, name.text)
 	}
 	info := TopicInfo{Channel: name.text, Mode: TopicGossip, Subscribed: subscribed, Subscribers: []TopicSubscriber{}}
 	for _, id := range joined.listPeers() {
@@ -65,7 +83,6 @@ func (n *Node) TopicInfo(channel string) (TopicInfo, error) {
 		// Numbers go on over all topics of an author, so those that came on others are no holes.
 		return TopicPublisher{Received: count.Received, Missing: n.topics.authors.of(author).Missing, Last: count.Last}
 	})
-	info.sort()
 	return info, nil
 }
 
@@ -87,7 +104,6 @@ func (d *directTopic) info() TopicInfo {
 			return TopicPublisher{Received: count.Received, Missing: count.Missing, Last: count.Last, Exact: true}
 		})
 	}
-	info.sort()
 	return info
 }
 
@@ -117,4 +133,7 @@ func publishersOf(counts map[peer.ID]AuthorCount, describe func(peer.ID, AuthorC
 func (i *TopicInfo) sort() {
 	slices.SortFunc(i.Subscribers, func(a, b TopicSubscriber) int { return cmp.Compare(a.Peer, b.Peer) })
 	slices.SortFunc(i.Publishers, func(a, b TopicPublisher) int { return cmp.Compare(a.Peer, b.Peer) })
+	slices.SortFunc(i.Losses, func(a, b TopicLoss) int {
+		return cmp.Or(cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Peer, b.Peer))
+	})
 }
