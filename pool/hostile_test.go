@@ -51,9 +51,17 @@ func (o rawOwner) rule(t *testing.T, victim realMember) {
 	waitFor(t, "the victim is a subscriber", func() bool { return len(o.topic.ListPeers()) == 1 })
 }
 
-func (o rawOwner) publish(t *testing.T, data []byte) {
+// publish publishes until something holds: the router may have no stream to the victim yet, and then publishes to nobody.
+func (o rawOwner) publish(t *testing.T, what string, data []byte, holds func() bool) {
 	t.Helper()
-	must(t, o.topic.Publish(t.Context(), data))
+	var published time.Time
+	waitFor(t, what, func() bool {
+		if time.Since(published) > time.Second {
+			must(t, o.topic.Publish(t.Context(), data))
+			published = time.Now()
+		}
+		return holds()
+	})
 }
 
 // roster is a message of the owner's with this JSON content.
@@ -100,9 +108,8 @@ func TestARawOwnerCannotHarmTheListsWithMalformedRosters(t *testing.T) {
 			o := startRawOwner(t)
 			o.rule(t, victim)
 			before, heard := victim.node.Statistics().Lost["in"]["decode_error"], victim.losses("decode_error")
-			o.publish(t, message(o))
-			victim.waitUntil(t, "the roster is refused", func() bool {
-				return victim.node.Statistics().Lost["in"]["decode_error"] == before+1 && victim.losses("decode_error") > heard
+			o.publish(t, "the roster is refused", message(o), func() bool {
+				return victim.node.Statistics().Lost["in"]["decode_error"] > before && victim.losses("decode_error") > heard
 			})
 			victim.keeps(t, agentA)
 		})
@@ -132,13 +139,13 @@ func TestBadEntriesOfARawRosterAreLeftOutAndCounted(t *testing.T) {
 	o.rule(t, victim)
 	before := victim.node.Statistics().Lost["in"]["rendezvous_refused"]
 	far := fmt.Sprintf(`{"id":%q,"misc":1,"addrs":[%s""]}`, agentA, strings.Repeat(`"/ip4/192.0.2.1/tcp/1",`, 64))
-	o.publish(t, o.roster(rosterOf(1<<40,
+	roster := o.roster(rosterOf(1<<40,
 		rawEntry(agentB, 1), rawEntry(masterA, 3),
 		rawEntry("no peer id", 1), rawEntry(agentB, 1), rawEntry(agentA, -1), far, `{"id":7}`, `null`, // malformed or repeated
 		rawEntry(masterB, 0), rawEntry(unknown, 2), // of a role that is neither
 		fmt.Sprintf(`{"id":%q,"addrs":null,"misc":1}`, worldNode), // told without addresses
-	)))
-	victim.waitUntil(t, "the roster is applied", func() bool {
+	))
+	o.publish(t, "the roster is applied", roster, func() bool {
 		applied, err := victim.ApplyNewestRoster()
 		must(t, err)
 		return applied
@@ -152,9 +159,8 @@ func TestBadEntriesOfARawRosterAreLeftOutAndCounted(t *testing.T) {
 		t.Errorf("%d entries lost at the node", lost-before)
 	}
 	stale := victim.node.Statistics().Lost["in"]["rendezvous_stale"]
-	o.publish(t, o.roster(rosterOf(1<<40, rawEntry(agentA, 1))))
-	victim.waitUntil(t, "the same count is stale", func() bool {
-		return victim.node.Statistics().Lost["in"]["rendezvous_stale"] == stale+1 && victim.losses("rendezvous_stale") > 0
+	o.publish(t, "the same count is stale", o.roster(rosterOf(1<<40, rawEntry(agentA, 1))), func() bool {
+		return victim.node.Statistics().Lost["in"]["rendezvous_stale"] > stale && victim.losses("rendezvous_stale") > 0
 	})
 	wantList(t, "agents", victim.WorldAgents(), agentB)
 }
@@ -173,7 +179,7 @@ func TestATokenOfAMebibyteFromAPeerIsRefusedAndCounted(t *testing.T) {
 	waitFor(t, "the token is known", func() bool { kept, _ := world.LastToken(liar); return kept == token })
 	send(strings.Repeat("x", 1<<20))
 	send(token + strings.Repeat("=", 1<<20))
-	world.waitUntil(t, "both are refused", func() bool {
+	waitFor(t, "both are refused", func() bool {
 		return world.Counts()[ReasonBadToken] == 2 && world.node.Statistics().Lost["in"]["bad_token"] == 2 && world.losses("bad_token") > 0
 	})
 	if kept, _ := world.LastToken(liar); kept != token || !world.IsConnected(liar, InWorldAgents) {
@@ -187,9 +193,8 @@ func TestAnOversizedRosterOfARawOwnerIsCounted(t *testing.T) {
 	must(t, victim.SetWorldAgentsList([]Entry{entry(agentA, 5)}))
 	o := startRawOwner(t)
 	o.rule(t, victim)
-	o.publish(t, o.roster(rosterOf(9, rawEntry(agentB, 1)+strings.Repeat(" ", 1<<20))))
-	victim.waitUntil(t, "it is counted", func() bool {
-		return victim.node.Statistics().Lost["in"]["oversize"] == 1 && victim.losses("oversize") > 0
+	o.publish(t, "it is counted", o.roster(rosterOf(9, rawEntry(agentB, 1)+strings.Repeat(" ", 1<<20))), func() bool {
+		return victim.node.Statistics().Lost["in"]["oversize"] > 0 && victim.losses("oversize") > 0
 	})
 	victim.keeps(t, agentA)
 }
