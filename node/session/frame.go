@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // Type is the second part of every frame: length, type, body.
@@ -127,6 +128,12 @@ func ParseHead(b []byte, maxPayload int) (Head, int, error) {
 		return parseExtended(h, b, n, maxPayload)
 	}
 	return h, n, h.checkControl()
+}
+
+// parseOwn is ParseHead for a frame that this package wrote.
+func parseOwn(b []byte) (Head, int) {
+	h, n, _ := ParseHead(b, math.MaxInt32)
+	return h, n
 }
 
 func checkPayload(size, limit int) error {

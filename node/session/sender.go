@@ -1,9 +1,7 @@
 package session
 
 import (
-	"bytes"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -77,6 +75,7 @@ type Sender struct {
 	sent       uint64 // newest id that a transport took
 	taken      uint64 // newest id that the receiver's application took
 	maxMessage int    // the smaller one of both sides' limits
+	codecs     uint64 // that the receiver takes; 0: it has not answered yet
 
 	waitingSince time.Time // unsettled messages wait for a stream since then
 	closed       error
@@ -159,7 +158,7 @@ func (s *Sender) place(payload, size int) (*chunk, error) {
 	case s.closed != nil:
 		return nil, s.closed
 	case payload > s.maxMessage:
-		return nil, fmt.Errorf("%w: %d bytes, channel %q takes at most %d", ErrTooLarge, payload, s.options.Channel, s.maxMessage)
+		return nil, s.checkSize(payload)
 	case s.last-s.settled >= uint64(s.options.Messages) || s.last == MaxSequence-1:
 		return nil, s.full()
 	}
@@ -168,6 +167,13 @@ func (s *Sender) place(payload, size int) (*chunk, error) {
 		return nil, s.full()
 	}
 	return c, nil
+}
+
+func (s *Sender) checkSize(payload int) error {
+	if payload <= s.maxMessage {
+		return nil
+	}
+	return fmt.Errorf("%w: %d bytes, channel %q takes at most %d", ErrTooLarge, payload, s.options.Channel, s.maxMessage)
 }
 
 func (s *Sender) full() error {
@@ -189,9 +195,9 @@ func (s *Sender) Progress() Progress { return Progress{s.last, s.sent, s.settled
 // Err is why the sender takes nothing any more, nil while it does.
 func (s *Sender) Err() error { return s.closed }
 
-// Withdraw ends a sender that never opened a stream and answers copies of its payloads, so that they can take another way.
+// Withdraw ends a sender that never opened a stream and answers copies of its messages, so that they can take another way.
 // ok is false, and nothing changes, once there was a stream or while a reservation is open.
-func (s *Sender) Withdraw() (payloads [][]byte, ok bool) {
+func (s *Sender) Withdraw() (messages []Withdrawn, ok bool) {
 	if s.generation > 0 || s.closed != nil {
 		return nil, false
 	}
@@ -201,13 +207,9 @@ func (s *Sender) Withdraw() (payloads [][]byte, ok bool) {
 		}
 	}
 	for _, c := range s.window.chunks {
-		for rest := c.frames; len(rest) > 0; {
-			h, n, _ := ParseHead(rest, math.MaxInt32)
-			payloads = append(payloads, bytes.Clone(rest[n:n+h.Size]))
-			rest = rest[n+h.Size:]
-		}
+		messages = append(messages, c.withdraw()...)
 	}
 	s.window.drop(0, len(s.window.chunks))
 	s.settled, s.closed, s.waitingSince = s.last, ErrClosed, time.Time{}
-	return payloads, true
+	return messages, true
 }

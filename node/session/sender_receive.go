@@ -64,6 +64,7 @@ func (s *Sender) onAccept(a Accept, out *Outcome) error {
 		return err
 	}
 	s.instance, s.born, st.accepted = a.Instance, a.Born, true
+	s.codecs = a.Codecs | 1<<CodecNone
 	s.waitingSince = time.Time{}
 	out.Sending = true
 	discarded := st.early && (a.Instance != known || a.Forgetful)
@@ -128,7 +129,7 @@ func (s *Sender) lowerLimit(limit uint64, out *Outcome) {
 	s.maxMessage = int(min(uint64(s.options.MaxMessage), limit))
 	for i := 0; i < len(s.window.chunks); i++ {
 		c := s.window.chunks[i]
-		if h, _, _ := ParseHead(c.frames, math.MaxInt32); h.Size <= s.maxMessage || c.first <= s.settled {
+		if h, _ := parseOwn(c.frames); max(h.Size, c.unpacked) <= s.maxMessage || c.first <= s.settled {
 			continue
 		}
 		loss := Loss{Range{c.first, c.first}, ReasonTooLarge, c.first <= s.exposed}

@@ -76,9 +76,18 @@ func (s *Sender) inFlight() int64 {
 // Piece is what a writer puts on the stream in one write: whole frames. It must be given back with Done.
 type Piece struct {
 	Bytes []byte
+	// Foreign: some of its messages have a codec that the receiver does not take. They must be unpacked on their way.
+	Foreign bool
+
 	chunk *chunk
 	last  uint64
 }
+
+// Last is the id of the newest message in it.
+func (p Piece) Last() uint64 { return p.last }
+
+// Control tells whether the piece holds no messages.
+func (p Piece) Control() bool { return p.chunk == nil }
 
 // NextPiece answers what to write next on the stream of that generation, if anything.
 func (s *Sender) NextPiece(generation uint64) (Piece, bool) {
@@ -125,8 +134,8 @@ func (s *Sender) sendable() *chunk {
 	switch {
 	case c.filling || st.offset == len(c.frames):
 		return nil
-	case !st.accepted && len(c.frames) > MinMaxMessage:
-		return nil // the receiver may not take messages that large
+	case !st.accepted && (len(c.frames) > MinMaxMessage || c.codecs != 0):
+		return nil // the receiver may not take messages that large, or not this codec
 	case !st.accepted && st.next != s.position(c):
 		return nil // a receiver that discards early data takes the first POSITION for the end of it
 	}
@@ -148,7 +157,7 @@ func (s *Sender) take(c *chunk) Piece {
 		s.announce(st.at)
 		return Piece{Bytes: AppendPosition(nil, st.at)}
 	}
-	piece := Piece{Bytes: c.frames[st.offset:], chunk: c, last: c.last()}
+	piece := Piece{Bytes: c.frames[st.offset:], Foreign: c.codecs&^s.codecs != 0, chunk: c, last: c.last()}
 	c.users++
 	st.offset = len(c.frames)
 	st.at = piece.last + 1

@@ -470,9 +470,9 @@ func TestWithdrawGivesBackWhatWasNeverOnAStream(t *testing.T) {
 	}
 	copy(reserved.Payload, "four")
 	s.Fill(reserved)
-	payloads, ok := s.Withdraw()
-	if !ok || len(payloads) != 4 || string(payloads[1]) != large || len(payloads[2]) != 0 || string(payloads[3]) != "four" {
-		t.Fatalf("withdrew %d payloads, %v", len(payloads), ok)
+	got, ok := s.Withdraw()
+	if !ok || len(got) != 4 || string(got[1].Payload) != large || len(got[2].Payload) != 0 || string(got[3].Payload) != "four" {
+		t.Fatalf("withdrew %d messages, %v", len(got), ok)
 	}
 	if s.Err() == nil || s.Held() != 0 || s.Unsettled() != 0 {
 		t.Fatalf("the sender is not over: %v, %d bytes, %d messages", s.Err(), s.Held(), s.Unsettled())

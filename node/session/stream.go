@@ -47,6 +47,9 @@ func (st *Stream) Generation() uint64 { return st.generation }
 // AppendAccept appends the answer to OPEN; it is to be written before anything else, and AppendAck follows it.
 func (st *Stream) AppendAccept(b []byte) []byte { return AppendAccept(b, st.accept) }
 
+// Next is the sequence number of the next message.
+func (st *Stream) Next() uint64 { return st.position }
+
 // MaxMessage is the limit for ParseHead.
 func (st *Stream) MaxMessage() int { return st.maxMessage }
 

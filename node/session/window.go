@@ -22,6 +22,9 @@ type chunk struct {
 	filling bool
 	dropped bool
 	shared  *Frames // whose buffer it is; nil: the window's
+
+	codecs   uint64 // that occur in it, bit n for codec n; codec 0 is not noted
+	unpacked int    // size of the only payload as the receiver's application sees it; 0: not compressed, or never too large
 }
 
 func (c *chunk) last() uint64 { return c.first + c.count - 1 }
@@ -49,7 +52,7 @@ func (w *window) tail() *chunk {
 // place answers the chunk that the next frame goes to, nil when there is no room. A frame that finds no buffer in use
 // always fits, and any does with over.
 func (w *window) place(id uint64, size int, over bool) *chunk {
-	if c := w.tail(); c != nil && size < soloBytes && !c.filling && c.last()+1 == id && len(c.frames)+size <= cap(c.frames) {
+	if c := w.tail(); c != nil && size < soloBytes && !c.filling && c.unpacked == 0 && c.last()+1 == id && len(c.frames)+size <= cap(c.frames) {
 		return c
 	}
 	capacity := size
