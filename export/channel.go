@@ -188,6 +188,29 @@ func go_peerbus_channel_wait(number, handle C.int, id C.uint64_t, state, timeout
 	return C.PEERBUS_OK
 }
 
+//export go_peerbus_channel_configure
+func go_peerbus_channel_configure(number, handle C.int, text *C.char, length C.size_t, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_channel_configure", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	c, err := i.channels.find(handle)
+	if err != nil {
+		return fail(problem, err)
+	}
+	given, err := textArgument("options", text, length)
+	if err != nil {
+		return fail(problem, err)
+	}
+	options, err := node.ParseSendOptions(given, c.SendOptions())
+	if err != nil {
+		return fail(problem, err)
+	}
+	c.Configure(options)
+	return C.PEERBUS_OK
+}
+
 //export go_peerbus_channel_close
 func go_peerbus_channel_close(number, handle C.int, problem *C.char) (code C.int) {
 	i, err := lookUp(number)

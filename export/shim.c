@@ -175,6 +175,11 @@ int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int t
     DATA(go_peerbus_channel_wait(instance, handle, id, state, timeout_ms, problem));
 }
 
+int peerbus_channel_configure(int instance, int handle, const char *options)
+{
+    DATA(go_peerbus_channel_configure(instance, handle, TEXT(options), problem));
+}
+
 int peerbus_channel_close(int instance, int handle) { DATA(go_peerbus_channel_close(instance, handle, problem)); }
 char *GetChannelInfo(int instance, const char *channel) { CONTROL(go_GetChannelInfo(instance, TEXT(channel))); }
 

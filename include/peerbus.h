@@ -437,6 +437,9 @@ char *GetRendezvousPeers(int instance);
  *   messages_lost      reason, direction ("in"|"out"), count, channel, peer    merged to one per second, reason and peer
  *   delivery           channel, state, first, last; lost: reason, in_doubt; of a direct topic: peer     messages with these ids on an acknowledged
  *                      channel: "lost" always, in_doubt when they may have arrived; other states if peerbus_channel_open asked
+ *   progress           direction, channel, peer, id, bytes, total    so much of a message of 1 MiB or more on an acknowledged channel
+ *                      was sent or received, as it travels (compressed, if it is), at most every 100 ms, not at its end; begins again
+ *                      when it is sent again on a new stream. Only with channel.progress or, "out", peerbus_channel_configure
  *   receiver_restarted peer, channel, untaken, first, last    the receiving process is a new one; untaken messages were accepted
  *                                                             by the one before, which never said that it took them
  *   sender_restarted   peer, channel                          a peer began a channel anew without finishing it: what only its
@@ -497,13 +500,30 @@ int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *sl
  * PEERBUS_SENT; NOT_FOUND: too many messages with different fates came since; INVALID_ARGUMENT: no message has that id; CLOSED. */
 int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int timeout_ms);
 
+/* Sets how messages travel that are sent from now on. optionsJSON: an object; what it does not name stays as it is.
+ *   "class"           "control" | "normal" | "bulk": how the channel shares the way to its peer. It belongs to the channel, whose
+ *                     messages keep their order, and all its handles share it; the first handle of a channel begins with "normal".
+ *                     control: a message that finds nothing of its channel waiting makes the peer's other channels begin no write
+ *                     (of at most 1 MiB, bulk 256 KiB) until it is written, for 50 ms at most. bulk: limits.bulk_sends messages of
+ *                     all bulk channels of the node are written at a time, one that makes no progress for 1 s does not count; and
+ *                     bulk channels hold at most 3/4 of limits.send_bytes of a peer, but for one message of each channel that holds
+ *                     nothing. On a chat channel the class has no effect.
+ *   "compression"     list of "zstd", "lz4", "gzip", as channel.compression of the node's configuration; [] for none. Of this handle
+ *   "compress_above"  bytes, as channel.compress_above. Of this handle
+ *   "progress"        true: the "progress" events of what is sent, see PopEvents. Of the channel; channel.progress at first
+ * 0; INVALID_ARGUMENT: an unknown key or value, and nothing was changed. */
+int peerbus_channel_configure(int instance, int handle, const char *optionsJSON);
+
 /* Closes a handle; the messages that it took are still delivered. Another thread's call on it goes on. */
 int peerbus_channel_close(int instance, int handle);
 
 /* What a direct channel on which this node sends guarantees now, and how far it is:
  *   {"channel","peer","protocol":"/peerbus/channel/1.0.0" | "/unaiverse/chat/1.0.0" | "" before the first message decided,
- *    "connected":true,"address":"/ip4/192.0.2.7/tcp/4001","guarantees":["ordered","once","acknowledged","resumed","restart_detected","backpressure"],
- *    "last":9,"sent":9,"accepted":8,"taken":5,"waiting":1,"waiting_bytes":4096}
+ *    "connected":true,"address":"/ip4/192.0.2.7/tcp/4001","class":"normal" | "control" | "bulk" (peerbus_channel_configure),
+ *    "guarantees":["ordered","once","acknowledged","resumed","restart_detected","backpressure"],
+ *    "last":9,"sent":9,"accepted":8,"taken":5,"waiting":1,"waiting_bytes":4096,
+ *    "peer_codecs":["zstd","lz4","gzip"],"compressed":{"messages":2,"bytes":90000,"compressed_bytes":7000}}
+ * peer_codecs: what the peer unpacks, as far as it has said; compressed: what compression made of the messages.
  * last is the newest message id; every message up to the ids behind it has that state, or is lost. waiting messages are not
  * acknowledged. address is the peer's end of the stream that carries the messages now (/p2p-circuit in it: through a relay); ""
  * while there is none, or while a WebRTC session carries chat. On chat the guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"peerbus/node/session"
 )
@@ -22,6 +23,8 @@ type Channel struct {
 	node *Node
 	name channelName
 	out  *outbound
+
+	compression atomic.Pointer[Compression]
 }
 
 // OpenChannel answers a handle of a direct channel. Several handles of one channel share its ids and its options.
@@ -36,7 +39,9 @@ func (n *Node) OpenChannel(channel string, o ChannelOptions) (*Channel, error) {
 			return nil, ErrClosed
 		}
 		if out.hold(o) {
-			return &Channel{node: n, name: name, out: out}, nil
+			c := &Channel{node: n, name: name, out: out}
+			c.compression.Store(&n.config.Channel.Compression)
+			return c, nil
 		}
 	}
 }
@@ -47,6 +52,10 @@ func (o *outbound) hold(options ChannelOptions) bool {
 	defer o.state.Unlock()
 	if errors.Is(o.state.closing, errRetired) {
 		return false
+	}
+	if o.state.handles == 0 { // it is the first one, and begins anew
+		o.setClassLocked(ClassNormal)
+		o.state.progress = o.node.config.Channel.Progress
 	}
 	o.state.handles++
 	o.state.deliveries.events |= options.Events
@@ -69,7 +78,9 @@ func (c *Channel) Send(ctx context.Context, payload []byte) (uint64, error) {
 	if err := c.node.checkPayload(c.name, payload); err != nil {
 		return 0, err
 	}
-	return c.out.send(ctx, payload, nil)
+	m := c.out.pack(ctx, *c.compression.Load(), payload)
+	defer c.out.drop(m)
+	return c.out.send(ctx, m, nil)
 }
 
 // SendBatch takes the first of some messages like Send, and of the others those that find room at once. It answers the id of the
@@ -80,7 +91,47 @@ func (c *Channel) SendBatch(ctx context.Context, payloads [][]byte) (first uint6
 			return 0, 0, err
 		}
 	}
-	return c.out.sendSome(ctx, payloads[0], payloads[1:], nil)
+	how := *c.compression.Load()
+	m := c.out.pack(ctx, how, payloads[0])
+	defer c.out.drop(m)
+	if len(how.Codecs) == 0 {
+		return c.out.sendSome(ctx, m, payloads[1:], nil)
+	}
+	if first, err = c.out.send(ctx, m, nil); err != nil {
+		return 0, 0, err
+	}
+	return first, 1 + c.sendMorePacked(how, first+1, payloads[1:]), nil
+}
+
+// sendMorePacked takes the messages that find room at once, and compresses between them.
+func (c *Channel) sendMorePacked(how Compression, id uint64, payloads [][]byte) (taken int) {
+	for ; taken < len(payloads); taken++ {
+		m := c.out.pack(atOnceContext, how, payloads[taken])
+		more := c.out.acceptNext(id+uint64(taken), m)
+		c.out.drop(m)
+		if !more {
+			break
+		}
+	}
+	return taken
+}
+
+// atOnceContext is that of a call which does not wait.
+var atOnceContext = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// acceptNext takes a message if there is room and the next id is that one: others send on the channel too.
+func (o *outbound) acceptNext(id uint64, m outMessage) bool {
+	o.state.Lock()
+	defer o.state.Unlock()
+	if !o.followsLocked(id) {
+		return false
+	}
+	_, _, err := o.acceptLocked(m, nil)
+	return err == nil
 }
 
 // Name is the name of the channel.
@@ -101,12 +152,16 @@ type ChannelInfo struct {
 	Connected    bool     `json:"connected"`
 	Address      string   `json:"address"` // the peer's end of the stream that carries the messages now; "" while there is none
 	Guarantees   []string `json:"guarantees"`
+	Class        string   `json:"class"`
 	Last         uint64   `json:"last"` // newest message id
 	Sent         uint64   `json:"sent"` // every message up to this id was sent, or lost
 	Accepted     uint64   `json:"accepted"`
 	Taken        uint64   `json:"taken"`
 	Waiting      uint64   `json:"waiting"`       // messages that are not acknowledged
 	WaitingBytes int      `json:"waiting_bytes"` // of the buffers that hold them
+
+	PeerCodecs []string           `json:"peer_codecs"` // that the peer unpacks, as far as it has said
+	Compressed CompressedMessages `json:"compressed"`
 }
 
 // What a channel guarantees, in the words of ChannelInfo.
@@ -132,8 +187,8 @@ func (o *outbound) info() ChannelInfo {
 	o.state.Lock()
 	defer o.state.Unlock()
 	s := &o.state
-	info := ChannelInfo{Channel: o.name, Peer: o.peer.id.String(), Guarantees: []string{},
-		Last: s.base, Sent: s.base, Accepted: s.base, Taken: s.base}
+	info := ChannelInfo{Channel: o.name, Peer: o.peer.id.String(), Class: s.class.String(), Guarantees: []string{},
+		PeerCodecs: []string{}, Compressed: s.compressed, Last: s.base, Sent: s.base, Accepted: s.base, Taken: s.base}
 	switch {
 	case s.link != nil:
 		info.Protocol, info.Guarantees, info.Connected = ChatProtocol, chatGuarantees, s.link.connected()
@@ -150,6 +205,7 @@ func (o *outbound) info() ChannelInfo {
 		if s.stream != nil && s.stream.accepted {
 			info.Address = s.stream.Conn().RemoteMultiaddr().String()
 		}
+		info.PeerCodecs = codecsOf(s.sender)
 	}
 	return info
 }

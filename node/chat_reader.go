@@ -27,6 +27,9 @@ const (
 	// firstPayloadBuffer is what a claimed payload length gets before a byte of it has arrived, unless the stream has
 	// delivered more than that already: memory follows what a peer sent, not what it says.
 	firstPayloadBuffer = 64 << 10
+	// believedFrom is how much of a payload has to be there until its whole length is believed and gets its buffer, so that the
+	// largest ones are not copied from buffer to buffer. Of that, only what arrives takes memory.
+	believedFrom = 4 << 20
 )
 
 var (
@@ -230,7 +233,11 @@ func readPayload(source io.Reader, memory Memory, size, first int) ([]byte, erro
 		if filled == size {
 			return buffer, nil
 		}
-		larger := memory.Get(min(size, 2*len(buffer)))
+		next := min(size, 2*len(buffer))
+		if filled >= believedFrom {
+			next = size
+		}
+		larger := memory.Get(next)
 		copy(larger, buffer)
 		memory.Put(buffer)
 		buffer = larger

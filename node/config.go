@@ -132,6 +132,10 @@ func (s TURNServer) String() string { return fmt.Sprintf("%v (account hidden)", 
 type ChannelConfig struct {
 	Acknowledged bool
 	ResumeWindow time.Duration
+
+	Compression      Compression
+	AcceptCompressed bool
+	Progress         bool // of large messages, as events
 }
 
 // NATConfig switches the means of NAT traversal.
@@ -147,15 +151,16 @@ type TopicsConfig struct {
 // defaultConfig is the one place of the defaults of P2P-04.
 func defaultConfig() Config {
 	return Config{
-		ListenIPs:   []string{defaultListenIP},
-		Relay:       RelayConfig{EnableClient: true, Reservation: defaultRelayReservation},
-		DHT:         DHTConfig{Enabled: true, Prefix: defaultDHTPrefix},
-		MDNS:        MDNSConfig{Service: defaultMDNSService},
-		TLS:         TLSConfig{ForgeDomain: defaultForgeDomain},
-		WebRTC:      WebRTCConfig{Enabled: true},
-		NAT:         NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},
-		Topics:      TopicsConfig{PeerScoring: true},
-		Channel:     ChannelConfig{Acknowledged: true, ResumeWindow: session.DefaultResumeWindow},
+		ListenIPs: []string{defaultListenIP},
+		Relay:     RelayConfig{EnableClient: true, Reservation: defaultRelayReservation},
+		DHT:       DHTConfig{Enabled: true, Prefix: defaultDHTPrefix},
+		MDNS:      MDNSConfig{Service: defaultMDNSService},
+		TLS:       TLSConfig{ForgeDomain: defaultForgeDomain},
+		WebRTC:    WebRTCConfig{Enabled: true},
+		NAT:       NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},
+		Topics:    TopicsConfig{PeerScoring: true},
+		Channel: ChannelConfig{Acknowledged: true, ResumeWindow: session.DefaultResumeWindow,
+			Compression: Compression{Above: defaultCompressAbove}, AcceptCompressed: true},
 		Limits:      DefaultLimits(),
 		LogName:     defaultLogName,
 		PopMessages: PopJSON,

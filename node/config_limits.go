@@ -27,6 +27,7 @@ type Limits struct {
 	ChannelSendBytes int64
 	ChannelStreams   int
 	ChannelSessions  int
+	BulkSends        int
 	Events           int
 	Connections      int
 	PeerConnections  int
@@ -49,6 +50,7 @@ func DefaultLimits() Limits {
 		ChannelSendBytes: 32 * mebibyte,
 		ChannelStreams:   256,
 		ChannelSessions:  1024,
+		BulkSends:        5,
 		Events:           4096,
 		Connections:      1000,
 		PeerConnections:  64,
@@ -98,6 +100,8 @@ var limitKeys = []limitKey{
 		func(l *Limits) *int { return &l.ChannelStreams }),
 	limit("channel_sessions", maxCount, "acknowledged channels of one peer that this node remembers as their receiver",
 		func(l *Limits) *int { return &l.ChannelSessions }),
+	limit("bulk_sends", maxCount, "messages of class bulk that are written at a time, to all peers together; one that makes no progress for 1 s does not count",
+		func(l *Limits) *int { return &l.BulkSends }),
 	limit("events", maxCount, "events waiting for the host",
 		func(l *Limits) *int { return &l.Events }),
 	limit("connections", maxCount, "connections",

@@ -10,6 +10,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"peerbus/node/session"
 )
 
 const (
@@ -109,7 +111,7 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 			{"urls": "turn:turn.example.org:3478?transport=udp", "username": "u", "credential": "c"}]}},
 		"topics": {"peer_scoring": false},
 		"nat": {"port_mapping": false, "hole_punching": false, "autonat": false},
-		"channel": {"acknowledged": false, "resume_ms": 1500},
+		"channel": {"acknowledged": false, "resume_ms": 1500, "compression": ["lz4", "gzip"], "compress_above": 0, "accept_compressed": false},
 		"limits": {"channels": 7}, "log": {"name": "world"}, "pop_messages": "binary"`)
 	limits := DefaultLimits()
 	limits.Channels, limits.PeerChannels = 7, 3
@@ -127,8 +129,9 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 			BootstrapPeers: []peer.AddrInfo{addrInfo(t, anotherPeer, "/dns4/example.org/tcp/4001")}},
 		WebRTC: WebRTCConfig{Enabled: true, STUNServers: []string{"stun:192.0.2.3:3478"}, TURNServers: []TURNServer{
 			{URLs: []string{"turn:turn.example.org:3478?transport=udp"}, Username: "u", Credential: "c"}}},
-		Channel: ChannelConfig{ResumeWindow: 1500 * time.Millisecond},
-		Limits:  limits, LogName: "world", PopMessages: PopBinary,
+		Channel: ChannelConfig{ResumeWindow: 1500 * time.Millisecond,
+			Compression: Compression{Codecs: []session.Codec{session.CodecLZ4, session.CodecGzip}}},
+		Limits: limits, LogName: "world", PopMessages: PopBinary,
 	}
 	if !reflect.DeepEqual(config, want) {
 		t.Errorf("got  %+v\nwant %+v", config, want)
@@ -325,6 +328,7 @@ func TestEveryFieldHasExactlyOneKey(t *testing.T) {
 		"listen_ports": "[1]", "network.reachability_timeout_ms": "1", "announce_addrs": `["/ip4/192.0.2.1/tcp/1"]`,
 		"relay.reservation_ms": "5000", "relay.allow": `["` + somePeer + `"]`, "tls.domain": `"a.org"`, "tls.forge_domain": `"a.org"`,
 		"tls.forge_url": `"https://a.org"`, "tls.acme_url": `"https://a.org/dir"`, "tls.dns_server": `"192.0.2.1:53"`, "pop_messages": `"binary"`,
+		"channel.compression":            `["zstd"]`,
 		"dht.prefix":                     `"/sample"`,
 		"mdns.service":                   `"_sample._udp"`,
 		"relay.static_relays":            `["/ip4/192.0.2.1/tcp/1/p2p/` + somePeer + `"]`,

@@ -28,6 +28,7 @@ const (
 	EventWritable          = "writable"
 	EventWebRTCChanged     = "webrtc_changed"
 	EventDelivery          = "delivery"
+	EventProgress          = "progress"
 	EventReceiverRestarted = "receiver_restarted"
 	EventSenderRestarted   = "sender_restarted"
 	EventOperation         = "operation"

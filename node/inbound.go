@@ -239,7 +239,7 @@ func newInbounds(n *Node) *inbounds {
 	limits := n.config.Limits
 	is := &inbounds{node: n, table: session.NewTable(session.TableOptions{
 		PeerSessions: limits.ChannelSessions,
-		Receiver:     session.ReceiverOptions{MaxMessage: limits.MessageBytes},
+		Receiver:     session.ReceiverOptions{MaxMessage: limits.MessageBytes, Codecs: n.acceptedCodecs()},
 	})}
 	is.state.streams = map[*session.Stream]*inStream{}
 	is.state.peers = map[peer.ID]*inPeer{}

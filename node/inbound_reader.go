@@ -24,7 +24,7 @@ type inReader struct {
 	source *bufio.Reader
 
 	pending  []queue.Message // counted, not offered yet
-	refused  []string        // of each of pending, why the node's guard refuses it; "" when it does not
+	refused  []refusal       // of each of pending
 	bytes    int             // of pending
 	reserved int64           // bytes of pending, and of the payload being read, that the peer's budget counts
 	small    []byte          // memory for small payloads
@@ -199,20 +199,30 @@ func (r *inReader) message(head session.Head) error {
 		_, err := io.CopyN(io.Discard, r.source, int64(head.Size))
 		return unexpected(err)
 	}
-	payload, err := r.payload(head.Size)
+	var payload []byte
+	var refused refusal
+	if head.Codec == session.CodecNone {
+		payload, err = r.payload(head.Size)
+	} else {
+		payload, refused, err = r.unpack(head)
+	}
 	if err != nil {
 		return unexpected(err)
 	}
 	r.frameEnd = time.Time{}
 	r.spent += int64(head.Size)
 	r.stream.Count(head.Size)
-	known, reason := r.node.judge(r.from, r.name, payload)
-	if reason == "" {
-		reason = r.topic.refuses(r.Conn().RemotePeer(), payload)
+	var known queue.Verdict
+	if refused.reason == "" {
+		known, refused.reason = r.node.judge(r.from, r.name, payload)
+		refused.drop = session.DropRefused
+		if refused.reason == "" {
+			refused.reason = r.topic.refuses(r.Conn().RemotePeer(), payload)
+		}
 	}
 	r.pending = append(r.pending, queue.Message{From: r.from, Channel: r.name, Protocol: session.Protocol, Data: payload, Verdict: known})
-	r.refused = append(r.refused, reason)
-	r.bytes += head.Size
+	r.refused = append(r.refused, refused)
+	r.bytes += len(payload)
 	if len(r.pending) >= inBatchMessages || r.bytes >= inBatchBytes {
 		return r.handOver()
 	}
@@ -227,7 +237,7 @@ func (r *inReader) payload(size int) ([]byte, error) {
 	if err := r.reserve(int64(size)); err != nil {
 		return nil, err
 	}
-	return readPayload(r.source, r.node.memory, size, int(max(firstPayloadBuffer, r.spent)))
+	return readPayload(r.watch(size).reader(r.source), r.node.memory, size, int(max(firstPayloadBuffer, r.spent)))
 }
 
 // smallPayload takes its memory from a piece for all that has arrived: messages of a burst leave the queue in order, so the
@@ -350,23 +360,26 @@ func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
 }
 
 // leading counts the messages before the first one that is refused.
-func leading(refused []string) int {
-	for i, reason := range refused {
-		if reason != "" {
+func leading(refused []refusal) int {
+	for i, r := range refused {
+		if r.reason != "" {
 			return i
 		}
 	}
 	return len(refused)
 }
 
-// refuse drops a message by the word of the node's guard.
-func (r *inReader) refuse(m queue.Message, reason string) error {
-	if err := r.receiver.Drop(1, session.DropRefused, time.Now()); err != nil {
+// refuse drops a message by the word of the node's guard, or because nobody can read it.
+func (r *inReader) refuse(m queue.Message, why refusal) error {
+	if err := r.receiver.Drop(1, why.drop, time.Now()); err != nil {
 		return err
 	}
-	r.node.losses.add(directionIn, reason, r.name, r.from, 1)
+	r.node.losses.add(directionIn, why.reason, r.name, r.from, 1)
 	freePayload(r.node.memory, m.Data)
-	r.gap += m.Gap // its own absence is no gap: it was not meant to come
+	r.gap += m.Gap // the absence of what the guard refuses is no gap: it was not meant to come
+	if why == undecodable {
+		r.gap++
+	}
 	return nil
 }
 

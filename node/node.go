@@ -97,6 +97,7 @@ type Node struct {
 	outbounds *outbounds
 	inbounds  *inbounds
 	frames    *frameBuffers
+	bulk      *bulkTurns
 
 	announced struct {
 		sync.Mutex
@@ -154,6 +155,7 @@ func newNode(o Options) *Node {
 	n.outbounds = newOutbounds(n)
 	n.inbounds = newInbounds(n)
 	n.frames = newFrameBuffers(n.memory)
+	n.bulk = &bulkTurns{limit: n.config.Limits.BulkSends}
 	n.topics = newTopics(n)
 	n.relays = newRelays(n)
 	n.punches = newPunches(n)

@@ -71,7 +71,11 @@ type outbound struct {
 		room     chan struct{} // closed when there is room; nil when nobody waits
 		wantRoom bool          // raise a writable event then
 
+		class      SendClass
+		progress   bool  // of large messages becomes events
+		claim      int64 // of a control message that is not written yet, see urgency; 0: none
 		deliveries deliveries
+		compressed CompressedMessages
 		handles    int // open handles: keeps the ids
 	}
 }
@@ -88,16 +92,16 @@ var errChatOver = errors.New("chat link over")
 
 // send takes a message, copying it, and answers its id. It waits for room until ctx ends. wait, when not nil, gets what tells
 // that the transport has taken the message.
-func (o *outbound) send(ctx context.Context, payload []byte, wait *sentWaiter) (uint64, error) {
-	id, _, err := o.sendSome(ctx, payload, nil, wait)
+func (o *outbound) send(ctx context.Context, m outMessage, wait *sentWaiter) (uint64, error) {
+	id, _, err := o.sendSome(ctx, m, nil, wait)
 	return id, err
 }
 
 // sendSome is send, and takes of the messages that follow those that find room at once. It answers the id of the first one and
 // how many it took; their ids follow each other.
-func (o *outbound) sendSome(ctx context.Context, payload []byte, more [][]byte, wait *sentWaiter) (uint64, int, error) {
+func (o *outbound) sendSome(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (uint64, int, error) {
 	for {
-		id, taken, room, err := o.trySend(ctx, payload, more, wait)
+		id, taken, room, err := o.trySend(ctx, m, more, wait)
 		switch {
 		case room != nil:
 			select {
@@ -125,19 +129,19 @@ func (w sentWaiter) wait(ctx context.Context) error {
 }
 
 // trySend answers a channel to wait on when there is no room yet.
-func (o *outbound) trySend(ctx context.Context, payload []byte, more [][]byte, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
+func (o *outbound) trySend(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
 	o.state.Lock()
 	defer o.state.Unlock()
 	err = o.readyLocked()
 	if err == nil && o.state.link != nil {
-		id, err := o.sendChatLocked(ctx, payload, wait)
+		id, err := o.sendChatLocked(ctx, m.payload, wait)
 		return id, 1, nil, err
 	}
 	if err == nil {
-		id, taken, err = o.acceptLocked(payload, more)
+		id, taken, err = o.acceptLocked(m, more)
 	}
 	if errors.Is(err, session.ErrFull) {
-		room, err := o.wantRoomLocked(ctx, err)
+		room, err := o.wantRoomLocked(ctx, err, len(m.payload))
 		return 0, 0, room, err
 	}
 	if err == nil && wait != nil {
@@ -210,13 +214,13 @@ func (o *outbound) sendChatLocked(ctx context.Context, payload []byte, wait *sen
 	return o.state.base, nil
 }
 
-// wantRoomLocked follows ErrFull: it answers what to wait on, or why there is no time for it.
-func (o *outbound) wantRoomLocked(ctx context.Context, full error) (<-chan struct{}, error) {
+// wantRoomLocked follows ErrFull for a message of that size: it answers what to wait on, or why there is no time for it.
+func (o *outbound) wantRoomLocked(ctx context.Context, full error, size int) (<-chan struct{}, error) {
 	s := &o.state
 	byPeer := errors.Is(full, errPeerFull)
 	switch {
 	case ctx.Err() == nil && byPeer:
-		return o.peer.waitForRoom(), nil
+		return o.peer.waitForRoom(s.class, size), nil
 	case ctx.Err() == nil:
 		if s.room == nil {
 			s.room = make(chan struct{})

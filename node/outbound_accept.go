@@ -8,13 +8,13 @@ import (
 
 // acceptLocked puts a message into the session, and of those that follow as many as find room at once. It answers the id of the
 // first one and how many it took; their ids follow each other.
-func (o *outbound) acceptLocked(payload []byte, more [][]byte) (first uint64, taken int, err error) {
-	first, waits, err := o.placeLocked(payload)
+func (o *outbound) acceptLocked(m outMessage, more [][]byte) (first uint64, taken int, err error) {
+	first, waits, err := o.placeLocked(m)
 	if err != nil {
 		return 0, 0, err
 	}
 	for taken = 1; taken <= len(more) && o.followsLocked(first+uint64(taken)); taken++ {
-		_, small, err := o.placeLocked(more[taken-1])
+		_, small, err := o.placeLocked(outMessage{payload: more[taken-1]})
 		if err != nil {
 			break
 		}
@@ -33,22 +33,29 @@ func (o *outbound) followsLocked(id uint64) bool {
 }
 
 // placeLocked copies a message into the session. The caller calls acceptedLocked for small ones.
-func (o *outbound) placeLocked(payload []byte) (id uint64, small bool, err error) {
+func (o *outbound) placeLocked(m outMessage) (id uint64, small bool, err error) {
 	s := &o.state
-	if o.peer.exhausted() && s.sender.Held() > 0 {
+	if o.peer.full(s.class, len(m.body())) && s.sender.Held() > 0 {
 		return 0, false, fmt.Errorf("%w: %d bytes wait to be sent to %s or to be acknowledged", errPeerFull, o.peer.held.Load(), o.peer.id)
 	}
-	if len(payload) < soloBytes {
-		id, err = s.sender.Accept(session.Attributes{}, payload)
+	if m.packed != nil {
+		m.fit(s.sender)
+	}
+	body := m.body()
+	if len(body) < soloBytes {
+		if id, err = m.accept(s.sender); err == nil {
+			o.countPackedLocked(m)
+		}
 		o.accountLocked()
 		return id + s.base, true, err
 	}
-	r, err := s.sender.Reserve(session.Attributes{}, len(payload))
+	r, err := m.reserve(s.sender)
 	if err != nil {
 		return 0, false, err
 	}
 	id = r.ID + s.base
-	o.fillLocked(s.sender, r, payload)
+	o.countPackedLocked(m)
+	o.fillLocked(s.sender, r, body)
 	o.acceptedLocked(false)
 	return id, false, nil
 }
@@ -64,6 +71,9 @@ func (o *outbound) acceptedLocked(small bool) {
 		o.tickLocked()
 	}
 	if !small || !o.sendLoneLocked() {
+		if s.class == ClassControl {
+			o.urgeLocked()
+		}
 		o.startWriterLocked()
 	}
 }
@@ -83,7 +93,11 @@ func (o *outbound) accountLocked() {
 		held = o.state.sender.Held()
 	}
 	if held != o.state.held {
-		o.peer.account(int64(held - o.state.held))
+		change, bulk := int64(held-o.state.held), int64(0)
+		if o.state.class == ClassBulk {
+			bulk = change
+		}
+		o.peer.account(change, bulk)
 		o.state.held = held
 	}
 }

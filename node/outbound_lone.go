@@ -18,12 +18,20 @@ type leftPiece struct {
 // left for the writer. The lock is free while it writes.
 func (o *outbound) sendLoneLocked() bool {
 	s := &o.state
-	if !o.loneLocked(time.Now()) || s.writing || s.left != nil || s.stream == nil || !s.stream.atOnce {
+	now := time.Now()
+	if !o.loneLocked(now) || s.class == ClassBulk || s.class == ClassNormal && o.peer.urgency.until.Load() > now.UnixNano() {
+		return false
+	}
+	if s.writing || s.left != nil || s.stream == nil || !s.stream.atOnce {
 		return false
 	}
 	stream, sender := s.stream, s.sender
 	piece, some := sender.NextPiece(stream.generation)
 	if !some {
+		return false
+	}
+	if piece.Foreign {
+		s.left = &leftPiece{stream, sender, piece}
 		return false
 	}
 	s.writing = true

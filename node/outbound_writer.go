@@ -44,10 +44,11 @@ func (o *outbound) write() {
 func (o *outbound) step() bool {
 	o.state.Lock()
 	s := &o.state
+	class := s.class
 	if left := s.left; left != nil {
 		s.left, s.writing = nil, true
 		o.state.Unlock()
-		o.writePiece(left.stream, left.sender, left.piece)
+		o.writePiece(left.stream, left.sender, left.piece, class)
 		return true
 	}
 	if s.sender == nil || s.stream == nil && s.sender.Unsettled() == 0 {
@@ -79,7 +80,7 @@ func (o *outbound) step() bool {
 	o.state.Unlock()
 	switch {
 	case more:
-		o.writePiece(stream, sender, piece)
+		o.writePiece(stream, sender, piece, class)
 	case finished:
 		o.finish(stream)
 	default:
@@ -90,9 +91,8 @@ func (o *outbound) step() bool {
 
 // writePiece has no deadline: as long as the connection lives a peer may take its time, which holds up this channel alone,
 // and the end of the connection or of the channel ends the write.
-func (o *outbound) writePiece(stream *outStream, sender *session.Sender, piece session.Piece) {
-	_, err := stream.Write(piece.Bytes)
-	o.wrote(stream, sender, piece, err)
+func (o *outbound) writePiece(stream *outStream, sender *session.Sender, piece session.Piece, class SendClass) {
+	o.wrote(stream, sender, piece, o.put(stream, piece, class))
 }
 
 func (o *outbound) wrote(stream *outStream, sender *session.Sender, piece session.Piece, err error) {
@@ -104,6 +104,7 @@ func (o *outbound) wrote(stream *outStream, sender *session.Sender, piece sessio
 		o.accountLocked()
 		o.countSentLocked(len(piece.Bytes), err == nil)
 	}
+	o.calmLocked()
 	o.state.Unlock()
 	if err != nil {
 		o.streamEnded(stream, err)
@@ -240,7 +241,7 @@ func (o *outbound) fallBack() bool {
 		return false
 	}
 	last := s.sender.Progress().Last
-	payloads, ok := s.sender.Withdraw()
+	messages, ok := s.sender.Withdraw()
 	if !ok {
 		return false
 	}
@@ -251,7 +252,7 @@ func (o *outbound) fallBack() bool {
 	s.sender = nil
 	o.stopExpiryLocked()
 	o.state.Unlock()
-	moved, err := o.moveToChat(payloads)
+	moved, err := o.moveToChat(messages)
 	o.state.Lock()
 	if s.closing == errMoving {
 		s.closing = nil
@@ -262,8 +263,8 @@ func (o *outbound) fallBack() bool {
 	if moved > 0 {
 		s.deliveries.note(fate{session.Range{First: first, Last: first + uint64(moved) - 1}, fateChat, "", false})
 	}
-	if moved < len(payloads) {
-		lost := session.Range{First: first + uint64(moved), Last: first + uint64(len(payloads)) - 1}
+	if moved < len(messages) {
+		lost := session.Range{First: first + uint64(moved), Last: first + uint64(len(messages)) - 1}
 		o.loseLocked(session.Loss{Range: lost, Reason: session.Reason(lossReason(err))})
 	}
 	o.announceRoomLocked()
@@ -274,9 +275,15 @@ func (o *outbound) fallBack() bool {
 // errMoving keeps messages out while those before them move to chat.
 var errMoving = fmt.Errorf("%w: the channel is moving to %s", session.ErrFull, ChatProtocol)
 
-func (o *outbound) moveToChat(payloads [][]byte) (moved int, err error) {
-	for ; moved < len(payloads); moved++ {
-		if len(payloads[moved]) == 0 {
+func (o *outbound) moveToChat(messages []session.Withdrawn) (moved int, err error) {
+	for ; moved < len(messages); moved++ {
+		payload := messages[moved].Payload
+		if codec := messages[moved].Codec; codec != session.CodecNone {
+			plain := o.node.unpackOwn(codec, payload)
+			defer freePayload(o.node.memory, plain)
+			payload = plain
+		}
+		if len(payload) == 0 {
 			o.node.losses.add(directionOut, lossEmpty, o.name, o.peer.id.String(), 1)
 			continue
 		}
@@ -285,7 +292,7 @@ func (o *outbound) moveToChat(payloads [][]byte) (moved int, err error) {
 			if l == nil {
 				return moved, ErrClosed
 			}
-			_, err = l.enqueue(o.node.ctx, o.name, payloads[moved], false)
+			_, err = l.enqueue(o.node.ctx, o.name, payload, false)
 		}
 		if err != nil {
 			return moved, err

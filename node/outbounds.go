@@ -31,6 +31,9 @@ type outPeer struct {
 	limit int64
 	out   *outbounds
 	held  atomic.Int64 // bytes in the buffers of all sessions
+	bulk  atomic.Int64 // of held, those of bulk channels
+
+	urgency urgency
 
 	state struct {
 		sync.Mutex
@@ -42,13 +45,11 @@ type outPeer struct {
 	}
 }
 
-// exhausted tells whether the sessions of the peer hold all that they may. A channel that holds nothing is an exception, so
-// that a stalled channel keeps no other one from sending.
-func (p *outPeer) exhausted() bool { return p.held.Load() >= p.limit }
-
-func (p *outPeer) account(change int64) {
-	held := p.held.Add(change)
-	if change < 0 && held <= p.limit/2 {
+// account notes that sessions hold more or less, and what of that is bulk. Half of a bound makes room: that keeps a fast sender
+// from being woken for every acknowledgement.
+func (p *outPeer) account(change, bulkChange int64) {
+	held, bulk := p.held.Add(change), p.bulk.Add(bulkChange)
+	if change < 0 && held <= p.limit/2 || bulkChange < 0 && bulk <= bulkShare(p.limit)/2 {
 		p.announceRoom()
 	}
 }
@@ -66,10 +67,11 @@ func (p *outPeer) announceRoom() {
 	p.state.waiting = nil
 }
 
-func (p *outPeer) waitForRoom() <-chan struct{} {
+// waitForRoom answers what is closed when a message of the class may find room.
+func (p *outPeer) waitForRoom(class SendClass, size int) <-chan struct{} {
 	p.state.Lock()
 	defer p.state.Unlock()
-	if !p.exhausted() {
+	if !p.full(class, size) {
 		return closedChannel
 	}
 	if p.state.room == nil {

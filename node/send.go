@@ -60,7 +60,10 @@ func (n *Node) take(ctx context.Context, channel string, payload []byte, wait *s
 		if o == nil {
 			return ErrClosed
 		}
-		if _, err := o.send(ctx, payload, wait); !errors.Is(err, errRetired) {
+		m := o.pack(ctx, n.config.Channel.Compression, payload)
+		_, err := o.send(ctx, m, wait)
+		o.drop(m)
+		if !errors.Is(err, errRetired) {
 			return err
 		}
 	}

@@ -113,7 +113,7 @@ func (o *outbound) topicRoom(ctx context.Context, p *topicPiece) (<-chan struct{
 	if !errors.Is(full, session.ErrFull) {
 		return nil, full
 	}
-	room, err := o.wantRoomLocked(ctx, full)
+	room, err := o.wantRoomLocked(ctx, full, p.bytes)
 	if errors.Is(err, ErrWouldBlock) {
 		err = fmt.Errorf("%w (subscriber %s)", err, o.peer.id)
 	}
@@ -127,7 +127,7 @@ func (o *outbound) topicFullLocked(p *topicPiece) error {
 		return s.closing
 	case s.sender == nil:
 		return nil
-	case o.peer.exhausted() && s.sender.Held() > 0:
+	case o.peer.full(ClassNormal, p.bytes) && s.sender.Held() > 0:
 		return fmt.Errorf("%w: %d bytes wait to be sent to it or to be acknowledged", errPeerFull, o.peer.held.Load())
 	}
 	return s.sender.Fits(p.bytes, p.largest)

@@ -503,6 +503,16 @@ public:
         if (handle_ > 0) peerbus_channel_close(instance_, std::exchange(handle_, 0));
     }
 
+    // How messages travel from now on: class, compression, progress; see peerbus_channel_configure.
+    Result<void> try_configure(std::string_view options) {
+        const detail::Text text(options);
+        if (auto failure = detail::cut(text)) return *failure;
+        const int code = peerbus_channel_configure(instance_, handle_, text.c_str());
+        if (code < 0) return Failure{static_cast<peerbus_code>(code), peerbus_last_error()};
+        return {};
+    }
+    void configure(std::string_view options) { try_configure(options).value(); }
+
     // The id of the message, see peerbus_channel_send.
     Result<std::uint64_t> try_send(Bytes data, Milliseconds timeout) {
         std::uint64_t id = 0;

@@ -178,6 +178,12 @@ ARGUMENTS = {
         "unknown_key": ('"{\\"alow\\":[]}"', INVALID),
         "negative_number": ('"{\\"max_bytes\\":-1}"', INVALID),
     },
+    ("const char *", "optionsJSON"): {
+        **JSON,
+        "unknown_key": ('"{\\"klass\\":\\"bulk\\"}"', INVALID),
+        "unknown_class": ('"{\\"class\\":\\"fast\\"}"', INVALID),
+        "negative_number": ('"{\\"compress_above\\":-1}"', INVALID),
+    },
     ("int", "events"): values(
         INVALID, minus_one="-1", queued="1", lost="16", all_bits="INT_MAX", int_min="INT_MIN"
     ),
@@ -562,6 +568,9 @@ FUNCTIONS = {
                 ended=labels("CLOSED", "LOST"),  # LOST: the session has just ended without saying that it was taken
             ),
         ),
+    ),
+    "peerbus_channel_configure": Function(
+        {**HANDLE, "optionsJSON": '"{\\"class\\":\\"bulk\\"}"'},
     ),
     "peerbus_channel_close": Function({**LIVE, "handle": "peerbus_channel_open(LIVE, direct, 0)"}),
     "GetChannelInfo": Function({**LIVE, "channel": "direct"}),

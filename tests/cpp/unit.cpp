@@ -152,6 +152,9 @@ static void a_channel_handle_gives_ids_and_tells_how_far_messages_are() {
     channel.wait(3, PEERBUS_TAKEN, 20s);
     CHECK(sender.channel_info(channel.name()).find("/peerbus/channel/1.0.0") != std::string::npos);
     CHECK(channel.try_wait(4, PEERBUS_SENT, 0s).code() == PEERBUS_INVALID_ARGUMENT);
+    channel.configure(R"({"class":"bulk","compression":["zstd"]})");
+    CHECK(sender.channel_info(channel.name()).find("\"bulk\"") != std::string::npos);
+    CHECK(channel.try_configure(R"({"class":"fast"})").code() == PEERBUS_INVALID_ARGUMENT);
     channel.close();
     CHECK(channel.try_send(peerbus::bytes("x"), 0s).code() == PEERBUS_INVALID_ARGUMENT);
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import threading
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
 from . import _errors, _library
 from ._buffers import Payload, Pinned
@@ -104,6 +105,13 @@ class ChannelCore:
     def info(self) -> Dict[str, Any]:
         """What GetChannelInfo answers."""
         return dict(self._core.ask("GetChannelInfo", _library.encode(self.channel, "channel")))
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        """Sets the options that are not None, by the names of peerbus_channel_configure."""
+        given = {name: value for name, value in options.items() if value is not None}
+        live = self._live
+        text = _library.encode(json.dumps(given, default=list), "options")
+        live.native.check(live.native.c.peerbus_channel_configure(live.instance, self._handle, text))
 
     # Sending
 

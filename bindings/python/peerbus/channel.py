@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Type, TypeVar, Union, overload
 
 from ._buffers import Payload
 from ._channels import ACCEPTED, SENT, TAKEN, ChannelCore
 from ._waiting import run_async, run_blocking
+
+if TYPE_CHECKING:
+    from ._core import Core
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -27,6 +30,25 @@ class _ChannelFace:
 
         Raises NotFoundError before the first message."""
         return self._core.info()
+
+    def configure(
+        self,
+        *,
+        send_class: Optional[str] = None,
+        compression: Optional[Sequence[str]] = None,
+        compress_above: Optional[int] = None,
+        progress: Optional[bool] = None,
+    ) -> None:
+        """Sets how messages travel that are sent from now on; None leaves an option as it is.
+
+        ``send_class``: ``"control"`` messages go ahead of the peer's other channels; ``"bulk"`` ones leave room for the
+        others, and only ``limits.bulk_sends`` of the node are written at a time; ``"normal"``. It belongs to the channel: all
+        its handles share it. ``compression``: of ``"zstd"``, ``"lz4"``, ``"gzip"``, the first that the peer takes, for messages
+        of at least ``compress_above`` bytes; ``[]`` for none. ``progress``: whether large messages that are sent raise
+        ``progress`` events. Raises InvalidArgumentError; see peerbus_channel_configure of the header."""
+        self._core.configure(
+            {"class": send_class, "compression": compression, "compress_above": compress_above, "progress": progress}
+        )
 
     def close(self) -> None:
         """Gives the handle back. Messages that it took are still delivered."""
@@ -166,3 +188,18 @@ class BlockingChannel(_ChannelFace):
         """See Channel.send_many."""
         numbers = run_blocking(lambda waiter: self._core.send_many(waiter, payloads, timeout))
         return SentMessages(BlockingSentMessage, self._core, numbers)
+
+
+_Face = TypeVar("_Face", bound=_ChannelFace)
+
+
+def opened(face: Type[_Face], core: Core, to: str, name: Optional[str], options: Mapping[str, Any]) -> _Face:
+    """A channel with the options of ``configure``."""
+    channel = face(ChannelCore(core, to, name))
+    if options:
+        try:
+            channel.configure(**options)
+        except BaseException:
+            channel.close()
+            raise
+    return channel

@@ -8,13 +8,12 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Mapping, 
 
 from . import _config, _errors, _library
 from ._buffers import Message, Payload
-from ._channels import ChannelCore
 from ._core import DEFAULT_CHANNEL, RESERVE_TIMEOUT_S, Core, Relay, TemporaryIdentity
 from ._discovery import FoundPeer, search_async, search_blocking
 from ._events import Event, EventStream
 from ._publishing import Publication
 from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
-from .channel import BlockingChannel, Channel
+from .channel import BlockingChannel, Channel, opened
 
 DEFAULT_TIMEOUT_S = 30.0  # of every call that waits for the network (SPEC GEN-06)
 FOUND_PEERS = 100  # what find_peers reports at most, unless told otherwise
@@ -338,11 +337,12 @@ class Node(_Face):
     async def _send_later(self, to: str, data: Payload, timeout: float) -> None:
         await run_async(lambda waiter: self._core.send(waiter, to, data, timeout))
 
-    def channel(self, to: str, name: Optional[str] = None) -> Channel:
+    def channel(self, to: str, name: Optional[str] = None, **options: Any) -> Channel:
         """The sending side of a direct channel: to a peer id and ``name`` (default ``"main"``), or a whole channel name.
 
-        It answers message ids and tells when a message was accepted and taken; see Channel. Nothing is sent yet."""
-        return Channel(ChannelCore(self._core, to, name))
+        It answers message ids and tells when a message was accepted and taken; see Channel. Nothing is sent yet. ``options``
+        are those of ``Channel.configure``, e.g. ``send_class="bulk"``."""
+        return opened(Channel, self._core, to, name, options)
 
     async def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> Publication:
         """Publishes on a topic channel, without subscribing to it. Returns how many connected subscribers there were (an
@@ -526,9 +526,9 @@ class BlockingNode(_Face):
     def _send_later(self, to: str, data: Payload, timeout: float) -> None:
         run_blocking(lambda waiter: self._core.send(waiter, to, data, timeout))
 
-    def channel(self, to: str, name: Optional[str] = None) -> BlockingChannel:
+    def channel(self, to: str, name: Optional[str] = None, **options: Any) -> BlockingChannel:
         """See Node.channel."""
-        return BlockingChannel(ChannelCore(self._core, to, name))
+        return opened(BlockingChannel, self._core, to, name, options)
 
     def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> Publication:
         """See Node.publish."""
