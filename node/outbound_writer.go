@@ -69,7 +69,7 @@ func (o *outbound) step() bool {
 		o.rest() // until the host's thread has written its message
 		return true
 	}
-	if o.gathersLocked() {
+	if class != ClassControl && o.gathersLocked() {
 		o.state.Unlock()
 		pause(gatherTime)
 		return true
