@@ -170,8 +170,6 @@ SENDS = MEMORY + """
     peer = node.connect(sys.argv[1])["ID"]
     channel = node.channel(peer, send_class=sys.argv[2])
     channel.send(b"first").accepted(60)
-    payload = bytes(bytearray(b"x") * size)
-    del payload
     payload = b"y" * size
     before = peak()
     channel.send(payload).accepted(60)
