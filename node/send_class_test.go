@@ -15,6 +15,12 @@ func withClass(t *testing.T, c *Channel, class SendClass) *Channel {
 	return c
 }
 
+func (u *urgency) waiting() bool {
+	u.state.Lock()
+	defer u.state.Unlock()
+	return u.state.over != nil
+}
+
 func TestOthersYieldUntilTheControlMessageIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &urgency{}
@@ -79,6 +85,7 @@ func TestAControlMessageOvertakesWhatYields(t *testing.T) {
 	until := time.Now().Add(time.Hour).UnixNano()
 	peer.urgency.until.Store(until) // a claim that does not end by itself
 	mustSend(t, bulk, make([]byte, 3<<20))
+	waitUntil(t, "bulk yields", func() bool { return peer.urgency.waiting() })
 	mustSend(t, normal, []byte("normal"))
 	mustSend(t, control, []byte("control"))
 	if got := receive(t, b, 1)[0]; string(got.Data) != "control" {
@@ -111,6 +118,11 @@ func TestBulkWaitsForATurnAndTheOthersDoNot(t *testing.T) {
 	turn.progressed = time.Now().Add(time.Hour) // it does not lapse
 	a.bulk.state.Unlock()
 	mustSend(t, bulk, make([]byte, 3<<20))
+	waitUntil(t, "bulk waits", func() bool {
+		a.bulk.state.Lock()
+		defer a.bulk.state.Unlock()
+		return len(a.bulk.state.waiting) == 1
+	})
 	mustSend(t, normal, []byte("normal"))
 	if got := receive(t, b, 1)[0]; string(got.Data) != "normal" {
 		t.Errorf("%d bytes on %s came first", len(got.Data), got.Channel)
