@@ -74,7 +74,8 @@ func (o *outbound) progressOf(piece session.Piece) *progress {
 		return nil
 	}
 	o.state.Lock()
-	wanted, id := o.state.progress, piece.Last()+o.state.base
+	wanted := o.state.progress || o.state.handles == 0 && o.node.config.Channel.Progress
+	id := piece.Last() + o.state.base
 	o.state.Unlock()
 	if !wanted {
 		return nil
