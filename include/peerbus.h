@@ -500,7 +500,7 @@ int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *sl
  * PEERBUS_SENT; NOT_FOUND: too many messages with different fates came since; INVALID_ARGUMENT: no message has that id; CLOSED. */
 int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int timeout_ms);
 
-/* Sets how messages travel that are sent from now on. optionsJSON: an object; what it does not name stays as it is.
+/* Sets how messages travel that are sent from now on. sendOptionsJSON: an object; what it does not name stays as it is.
  *   "class"           "control" | "normal" | "bulk": how the channel shares the way to its peer. It belongs to the channel, whose
  *                     messages keep their order, and all its handles share it; the first handle of a channel begins with "normal".
  *                     control: a message that finds nothing of its channel waiting makes the peer's other channels begin no write
@@ -512,7 +512,7 @@ int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int t
  *   "compress_above"  bytes, as channel.compress_above. Of this handle
  *   "progress"        true: the "progress" events of what is sent, see PopEvents. Of the channel; channel.progress at first
  * 0; INVALID_ARGUMENT: an unknown key or value, and nothing was changed. */
-int peerbus_channel_configure(int instance, int handle, const char *optionsJSON);
+int peerbus_channel_configure(int instance, int handle, const char *sendOptionsJSON);
 
 /* Closes a handle; the messages that it took are still delivered. Another thread's call on it goes on. */
 int peerbus_channel_close(int instance, int handle);

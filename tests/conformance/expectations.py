@@ -178,7 +178,7 @@ ARGUMENTS = {
         "unknown_key": ('"{\\"alow\\":[]}"', INVALID),
         "negative_number": ('"{\\"max_bytes\\":-1}"', INVALID),
     },
-    ("const char *", "optionsJSON"): {
+    ("const char *", "sendOptionsJSON"): {
         **JSON,
         "unknown_key": ('"{\\"klass\\":\\"bulk\\"}"', INVALID),
         "unknown_class": ('"{\\"class\\":\\"fast\\"}"', INVALID),
@@ -570,7 +570,7 @@ FUNCTIONS = {
         ),
     ),
     "peerbus_channel_configure": Function(
-        {**HANDLE, "optionsJSON": '"{\\"class\\":\\"bulk\\"}"'},
+        {**HANDLE, "sendOptionsJSON": '"{\\"class\\":\\"bulk\\"}"'},
     ),
     "peerbus_channel_close": Function({**LIVE, "handle": "peerbus_channel_open(LIVE, direct, 0)"}),
     "GetChannelInfo": Function({**LIVE, "channel": "direct"}),
