@@ -150,6 +150,9 @@ func (o *outbound) info() ChannelInfo {
 		if s.stream != nil && s.stream.accepted {
 			info.Address = s.stream.Conn().RemoteMultiaddr().String()
 		}
+		if o.kept != nil {
+			o.keptInfoLocked(&info)
+		}
 	}
 	return info
 }

@@ -132,6 +132,7 @@ func (s TURNServer) String() string { return fmt.Sprintf("%v (account hidden)", 
 type ChannelConfig struct {
 	Acknowledged bool
 	ResumeWindow time.Duration
+	Durable      bool // messages are kept on disk
 }
 
 // NATConfig switches the means of NAT traversal.

@@ -27,6 +27,7 @@ type Limits struct {
 	ChannelSendBytes int64
 	ChannelStreams   int
 	ChannelSessions  int
+	OutboxBytes      int64
 	Events           int
 	Connections      int
 	PeerConnections  int
@@ -49,6 +50,7 @@ func DefaultLimits() Limits {
 		ChannelSendBytes: 32 * mebibyte,
 		ChannelStreams:   256,
 		ChannelSessions:  1024,
+		OutboxBytes:      256 * mebibyte,
 		Events:           4096,
 		Connections:      1000,
 		PeerConnections:  64,
@@ -98,6 +100,8 @@ var limitKeys = []limitKey{
 		func(l *Limits) *int { return &l.ChannelStreams }),
 	limit("channel_sessions", maxCount, "acknowledged channels of one peer that this node remembers as their receiver",
 		func(l *Limits) *int { return &l.ChannelSessions }),
+	limit("outbox_bytes", maxBudgetBytes, "bytes on disk that wait for the peers of durable channels; a larger message is taken alone",
+		func(l *Limits) *int64 { return &l.OutboxBytes }),
 	limit("events", maxCount, "events waiting for the host",
 		func(l *Limits) *int { return &l.Events }),
 	limit("connections", maxCount, "connections",

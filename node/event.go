@@ -30,6 +30,7 @@ const (
 	EventDelivery          = "delivery"
 	EventReceiverRestarted = "receiver_restarted"
 	EventSenderRestarted   = "sender_restarted"
+	EventChannelDurable    = "channel_durable"
 	EventOperation         = "operation"
 	EventPeerFound         = "peer_found"
 	EventAdvertised        = "advertised"

@@ -189,6 +189,7 @@ func (os *outbounds) obtainLocked(name channelName) *outbound {
 	}
 	p := os.peerLocked(name.target)
 	o := &outbound{node: os.node, peer: p, name: name.text, wake: make(chan struct{}, 1), came: make(chan struct{}, 1)}
+	o.kept = os.node.newKept(o)
 	os.state.byName[name.text] = o
 	p.state.Lock()
 	p.state.channels[name.text] = o
@@ -344,7 +345,7 @@ func (o *outbound) finishIdle(limit time.Duration) {
 	o.state.Lock()
 	defer o.state.Unlock()
 	s := &o.state
-	if s.sender == nil || s.sender.Unsettled() > 0 || time.Since(s.lastUse) < limit {
+	if s.sender == nil || s.sender.Unsettled() > 0 || time.Since(s.lastUse) < limit || o.kept != nil {
 		return
 	}
 	if s.stream == nil {
@@ -379,7 +380,7 @@ func (o *outbound) stop(ctx context.Context, refusal error, reason string) {
 	o.state.Unlock()
 	o.drain(ctx)
 	o.state.Lock()
-	finishing := s.sender != nil && s.writer && (s.sender.Err() != nil || s.sender.Finish())
+	finishing := s.sender != nil && s.writer && o.kept == nil && (s.sender.Err() != nil || s.sender.Finish())
 	ended := s.ended
 	o.state.Unlock()
 	if finishing {
@@ -407,6 +408,9 @@ func (o *outbound) flush(ctx context.Context) error {
 	if link != nil {
 		return link.flush(ctx, o.name)
 	}
+	if o.kept != nil {
+		last = o.keptLast()
+	}
 	if last == 0 {
 		return nil
 	}
@@ -430,9 +434,9 @@ func (o *outbound) drain(ctx context.Context) {
 	for asked := false; ; asked = true {
 		o.state.Lock()
 		s := &o.state
-		if s.sender == nil || s.sender.Unsettled() == 0 {
+		if s.sender == nil || s.sender.Unsettled() == 0 || o.kept != nil && s.stream == nil {
 			o.state.Unlock()
-			return
+			return // what a durable channel cannot send now stays on disk
 		}
 		if !asked {
 			s.sender.RequestAck()

@@ -14,6 +14,7 @@ const (
 	ReasonRefused   Reason = "peer_refused"
 	ReasonViolation Reason = "protocol_violation"
 	ReasonClosed    Reason = "closed"
+	ReasonDamaged   Reason = "store_damaged"
 )
 
 // Reason is the word for events and counters. It differs from that of the peer, which counts the same message as its own loss.

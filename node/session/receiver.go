@@ -12,6 +12,7 @@ type ReceiverOptions struct {
 	AckMessages int // acknowledge after so many messages at the latest; a sender may ask for fewer
 	AckDelay    time.Duration
 	Codecs      uint64 // bit n: codec n is taken; CodecNone always is
+	Durable     bool   // the host keeps the sessions and their messages on disk: see Table.Restore
 }
 
 func (o *ReceiverOptions) fill() {
@@ -95,7 +96,7 @@ func (r *Receiver) attach(open Open) (stream, fenced *Stream, err error) {
 	stream = &Stream{receiver: r, generation: open.Generation, maxMessage: r.options.MaxMessage, codecs: r.options.Codecs}
 	s.generation, s.current = open.Generation, stream
 	stream.accept = Accept{
-		Instance: r.instance, Born: s.born, Next: s.expected, Forgetful: r.forgetful,
+		Instance: r.instance, Born: s.born, Next: s.expected, Forgetful: r.forgetful, Durable: r.options.Durable,
 		MaxMessage: uint64(r.options.MaxMessage), Codecs: r.options.Codecs,
 	}
 	if open.Early {
@@ -103,6 +104,7 @@ func (r *Receiver) attach(open Open) (stream, fenced *Stream, err error) {
 	}
 	r.forgetDropsLocked(open.Oldest)
 	s.told = 0
+	s.ack.limits(open, r.options)
 	s.ack.force = true
 	return stream, fenced, nil
 }

@@ -63,7 +63,7 @@ func (s *Sender) onAccept(a Accept, out *Outcome) error {
 	if err := s.checkAccept(a, continues); err != nil {
 		return err
 	}
-	s.instance, s.born, st.accepted = a.Instance, a.Born, true
+	s.instance, s.born, s.durable, st.accepted = a.Instance, a.Born, a.Durable, true
 	s.waitingSince = time.Time{}
 	out.Sending = true
 	discarded := st.early && (a.Instance != known || a.Forgetful)

@@ -14,6 +14,8 @@ type TableOptions struct {
 	Sessions     int
 	Keep         time.Duration // how long a session without a stream is remembered, at least DefaultKeep
 	Receiver     ReceiverOptions
+	// Forgotten hears of every session that the table forgets. It is called with the table's lock held.
+	Forgotten func(*Receiver)
 }
 
 // A Table finds the Receiver of a peer's session. A session is only ever found by the peer that opened it. The table is safe
@@ -40,6 +42,7 @@ type entry struct {
 	receiver *Receiver
 	peer     string
 	since    time.Time // without a stream since then
+	replaced bool      // the peer has begun another session on the channel
 	global   *list.Element
 	own      *list.Element // both nil while a stream is attached
 }
@@ -107,16 +110,24 @@ func (t *Table) beginLocked(peer string, open Open, now time.Time) (Opened, erro
 	if err != nil {
 		return Opened{}, err
 	}
+	owner := t.ownerLocked(peer)
+	before, replaced := owner.channels[open.Channel]
+	if replaced {
+		owner.sessions[before].replaced = true
+	}
+	owner.sessions[open.Session] = &entry{receiver: receiver, peer: peer}
+	owner.channels[open.Channel] = open.Session
+	t.state.count++
+	return Opened{Stream: stream, Fresh: true, Replaced: replaced}, nil
+}
+
+func (t *Table) ownerLocked(peer string) *peerTable {
 	owner := t.state.peers[peer]
 	if owner == nil {
 		owner = &peerTable{sessions: map[ID]*entry{}, channels: map[string]ID{}, detached: list.New()}
 		t.state.peers[peer] = owner
 	}
-	_, replaced := owner.channels[open.Channel]
-	owner.sessions[open.Session] = &entry{receiver: receiver, peer: peer}
-	owner.channels[open.Channel] = open.Session
-	t.state.count++
-	return Opened{Stream: stream, Fresh: true, Replaced: replaced}, nil
+	return owner
 }
 
 // forgetfulLocked tells whether a session of the peer that is still worth resuming may have been forgotten.
@@ -144,6 +155,9 @@ func (t *Table) makeRoomLocked(peer string, now time.Time) error {
 
 func (t *Table) evictLocked(from *list.List, forgot *time.Time, now time.Time) bool {
 	oldest := from.Front()
+	for oldest != nil && !t.forgettable(oldest.Value.(*entry)) {
+		oldest = oldest.Next()
+	}
 	if oldest == nil {
 		return false
 	}
@@ -186,12 +200,14 @@ func (t *Table) findLocked(st *Stream, peer string) *entry {
 func (t *Table) Sweep(now time.Time) time.Time {
 	t.state.Lock()
 	defer t.state.Unlock()
-	for {
-		oldest := t.state.detached.Front()
+	for oldest, next := t.state.detached.Front(), (*list.Element)(nil); ; oldest = next {
 		if oldest == nil {
 			return time.Time{}
 		}
 		e := oldest.Value.(*entry)
+		if next = oldest.Next(); !t.forgettable(e) {
+			continue
+		}
 		if end := e.since.Add(t.options.Keep); now.Before(end) {
 			return end
 		}
@@ -217,6 +233,9 @@ func (t *Table) forgetLocked(e *entry) {
 		delete(owner.channels, e.receiver.channel)
 	}
 	t.state.count--
+	if t.options.Forgotten != nil {
+		t.options.Forgotten(e.receiver)
+	}
 	if len(owner.sessions) == 0 {
 		if owner.forgot.After(t.state.forgot) {
 			t.state.forgot = owner.forgot
