@@ -89,7 +89,8 @@ typedef enum peerbus_code {
     PEERBUS_NO_MEMORY = -20,       /* malloc failed */
     PEERBUS_FORKED = -21,          /* called in a forked child */
     PEERBUS_INTERNAL = -22,        /* a defect of peerbus; the log has the stacks */
-    PEERBUS_LOST = -23             /* the message will never arrive, or nobody will ever know; the text has the reason */
+    PEERBUS_LOST = -23,            /* the message will never arrive, or nobody will ever know; the text has the reason */
+    PEERBUS_STORE = -24            /* the file of durable channels is damaged, foreign, in use or cannot be written */
 } peerbus_code;
 
 enum {
@@ -217,7 +218,7 @@ void FreeInt(int *i);
  * a directory, created if absent, that keeps identity.key. Unknown keys are errors that name the nearest known one.
  * Returns as soon as the node listens, or after network.reachability_timeout_ms when that is set.
  * Answer: {"addresses":["/ip4/127.0.0.1/tcp/4001/p2p/12D3..."],"isPublic":false,"reachability":"unknown"}.
- * A failed creation leaves nothing behind. INVALID_ARGUMENT, INVALID_CONFIG, IDENTITY, IN_USE, UNSUPPORTED, NOT_INITIALIZED. */
+ * A failed creation leaves nothing behind. INVALID_ARGUMENT, INVALID_CONFIG, IDENTITY, IN_USE, UNSUPPORTED, NOT_INITIALIZED, STORE. */
 char *CreateNode(int instance, const char *configJSON);
 
 /* Closes the node, or every node with -1, and frees the slot. Messages that were taken for sending get up to 2 s to
@@ -419,6 +420,8 @@ char *GetRendezvousPeers(int instance);
  *                                                             by the one before, which never said that it took them
  *   sender_restarted   peer, channel                          a peer began a channel anew without finishing it: what only its
  *                                                             old process knew may be missing
+ *   channel_durable    peer, channel, receiver                a durable channel reached its peer; receiver: whether that one keeps
+ *                                                             what it accepted on disk, too. Again when that changes
  *   writable           channel                                room again after WOULD_BLOCK on that channel
  *   certificate_loaded, certificate_renewed   source ("files"|"auto_tls"), names, not_after (RFC 3339)    of secure WebSocket
  *   certificate_failed source, reason                         the one in use, if any, stays; it is tried again
@@ -448,7 +451,10 @@ char *CancelOperation(int instance, long long operation);
 /* Puts one message into the outbound queue of a direct channel; data is copied, so the host may reuse it at once.
  * Waits up to timeout_ms for room. 0: taken. A message that was taken and then cannot be sent is counted and raises a
  * messages_lost event. WOULD_BLOCK: not taken, see the "writable" event. Errors of the arguments and NOT_CONNECTED come at once.
- * size 0 is INVALID_ARGUMENT on a chat channel. */
+ * size 0 is INVALID_ARGUMENT on a chat channel.
+ * With the node key channel.durable the message is on disk when this returns, the peer need not be known, and NOT_CONNECTED does
+ * not come: it waits for the peer, across restarts of this process (docs/durable-channels.md). Writing takes as long as the disk
+ * takes, beyond timeout_ms too. WOULD_BLOCK: limits.outbox_bytes is used up. STORE: it could not be written; it was not taken. */
 int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
 
 /* Opens a handle of a direct channel of this node (its own id is the owner): sending through it parses no text per message and
@@ -482,9 +488,11 @@ int peerbus_channel_close(int instance, int handle);
  *   {"channel","peer","protocol":"/peerbus/channel/1.0.0" | "/unaiverse/chat/1.0.0" | "" before the first message decided,
  *    "connected":true,"address":"/ip4/192.0.2.7/tcp/4001","guarantees":["ordered","once","acknowledged","resumed","restart_detected","backpressure"],
  *    "last":9,"sent":9,"accepted":8,"taken":5,"waiting":1,"waiting_bytes":4096}
- * last is the newest message id; every message up to the ids behind it has that state, or is lost. waiting messages are not
- * acknowledged. address is the peer's end of the stream that carries the messages now (/p2p-circuit in it: through a relay); ""
- * while there is none, or while a WebRTC session carries chat. On chat the guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */
+ * A durable channel has "kept" besides: what was sent is on disk until it is accepted or lost; and "durable" when the receiver
+ * keeps it too. last is the newest message id, also across restarts of a durable channel; every message up to the ids behind it
+ * has that state, or is lost. waiting messages are not acknowledged. address is the peer's end of the stream that carries the
+ * messages now (/p2p-circuit in it: through a relay); "" while there is none, or while a WebRTC session carries chat. On chat the
+ * guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */
 char *GetChannelInfo(int instance, const char *channel);
 
 /* Waits until every message that was queued on the channel before this call is in the peer's receive queue; on a chat
