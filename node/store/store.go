@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -116,10 +117,16 @@ func (s *Store) openFile(o bolt.Options) (db *bolt.DB, err error) {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: close that one, or give this node an identity_dir of its own", ErrInUse)
-	case errors.Is(err, ErrDamaged), errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+	case err != nil && !isSystem(err): // bbolt has no common error for what is no store
 		return nil, fmt.Errorf("%w: %w: %s", ErrDamaged, err, adviceDamaged)
 	}
 	return db, err
+}
+
+// isSystem tells the errors of the operating system: permissions, a full disk.
+func isSystem(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno)
 }
 
 // touch reads the first and the last byte of everything.

@@ -165,7 +165,7 @@ class LostError(PeerbusError):
 
 
 class StoreError(PeerbusError):
-    """The file of durable channels is damaged, belongs to another identity, is in use, or cannot be written; the text says which."""
+    """The file of durable channels is damaged, foreign, in use, or cannot be written; the text says which."""
 
     code = "STORE"
 
