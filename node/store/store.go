@@ -78,7 +78,7 @@ func (s *Store) open() error {
 	if err := s.examine(); err != nil {
 		return err
 	}
-	db, err := s.openFile(bolt.Options{NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+	db, err := s.openFile(bolt.Options{FreelistType: bolt.FreelistMapType})
 	if err != nil {
 		return err
 	}
@@ -89,8 +89,8 @@ func (s *Store) open() error {
 	return nil
 }
 
-// examine looks at every page of a file that is there, read-only. Opening it for writing looks again, on a goroutine of bbolt's
-// where a damaged page would end the process.
+// examine looks at every page of a file that is there, read-only, before anything is written. The list of free pages is on disk
+// for the same reason: making it anew, bbolt would look on a goroutine of its own, where a damaged page ends the process.
 func (s *Store) examine() error {
 	if info, err := os.Stat(s.path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil
