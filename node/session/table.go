@@ -14,14 +14,13 @@ type TableOptions struct {
 	Sessions     int
 	Keep         time.Duration // how long a session without a stream is remembered, at least DefaultKeep
 	Receiver     ReceiverOptions
-	// Forgotten hears of every session that the table forgets. It is called with the table's lock held.
-	Forgotten func(*Receiver)
 }
 
 // A Table finds the Receiver of a peer's session. A session is only ever found by the peer that opened it. The table is safe
 // for concurrent use.
 type Table struct {
 	options TableOptions
+	durable ID // the instance of durable sessions, which outlives the process; zero: there are none
 	state   struct {
 		sync.Mutex
 		peers    map[string]*peerTable
@@ -42,7 +41,6 @@ type entry struct {
 	receiver *Receiver
 	peer     string
 	since    time.Time // without a stream since then
-	replaced bool      // the peer has begun another session on the channel
 	global   *list.Element
 	own      *list.Element // both nil while a stream is attached
 }
@@ -101,24 +99,53 @@ func (t *Table) Open(peer string, open Open, now time.Time) (Opened, error) {
 }
 
 func (t *Table) beginLocked(peer string, open Open, now time.Time) (Opened, error) {
-	if err := t.makeRoomLocked(peer, now); err != nil {
-		return Opened{}, err
+	old := t.durableLocked(peer, open.Channel)
+	if old == nil {
+		if err := t.makeRoomLocked(peer, now); err != nil {
+			return Opened{}, err
+		}
 	}
-	receiver := newReceiver(open, t.options.Instance, t.options.Receiver)
+	receiver := t.newReceiver(open)
 	receiver.forgetful = t.forgetfulLocked(peer, now)
 	stream, _, err := receiver.attach(open)
 	if err != nil {
 		return Opened{}, err
 	}
 	owner := t.ownerLocked(peer)
-	before, replaced := owner.channels[open.Channel]
-	if replaced {
-		owner.sessions[before].replaced = true
-	}
+	_, replaced := owner.channels[open.Channel]
 	owner.sessions[open.Session] = &entry{receiver: receiver, peer: peer}
 	owner.channels[open.Channel] = open.Session
 	t.state.count++
-	return Opened{Stream: stream, Fresh: true, Replaced: replaced}, nil
+	opened := Opened{Stream: stream, Fresh: true, Replaced: replaced}
+	if old != nil {
+		opened.Fenced = old.receiver.retire()
+		t.forgetLocked(old)
+	}
+	return opened, nil
+}
+
+// durableLocked answers the durable session of a channel, nil if there is none. On disk there is one at most: a new session of
+// the channel ends it.
+func (t *Table) durableLocked(peer, channel string) *entry {
+	owner := t.state.peers[peer]
+	if owner == nil {
+		return nil
+	}
+	if e := owner.sessions[owner.channels[channel]]; e != nil && e.receiver.durable {
+		return e
+	}
+	return nil
+}
+
+func (t *Table) newReceiver(open Open) *Receiver {
+	instance := t.options.Instance
+	durable := open.Durable && !t.durable.IsZero()
+	if durable {
+		instance = t.durable
+	}
+	r := newReceiver(open, instance, t.options.Receiver)
+	r.durable = durable
+	return r
 }
 
 func (t *Table) ownerLocked(peer string) *peerTable {
@@ -155,7 +182,7 @@ func (t *Table) makeRoomLocked(peer string, now time.Time) error {
 
 func (t *Table) evictLocked(from *list.List, forgot *time.Time, now time.Time) bool {
 	oldest := from.Front()
-	for oldest != nil && !t.forgettable(oldest.Value.(*entry)) {
+	for oldest != nil && !oldest.Value.(*entry).forgettable() {
 		oldest = oldest.Next()
 	}
 	if oldest == nil {
@@ -205,7 +232,7 @@ func (t *Table) Sweep(now time.Time) time.Time {
 			return time.Time{}
 		}
 		e := oldest.Value.(*entry)
-		if next = oldest.Next(); !t.forgettable(e) {
+		if next = oldest.Next(); !e.forgettable() {
 			continue
 		}
 		if end := e.since.Add(t.options.Keep); now.Before(end) {
@@ -224,6 +251,16 @@ func (t *Table) unlistLocked(e *entry) {
 	e.global, e.own = nil, nil
 }
 
+// forgettable tells whether a session may be forgotten to make room, or after a while. A durable one may not: nobody could tell
+// then what was confirmed.
+func (e *entry) forgettable() bool { return !e.receiver.durable || e.receiver.isFinished() }
+
+func (r *Receiver) isFinished() bool {
+	r.state.Lock()
+	defer r.state.Unlock()
+	return r.state.finished
+}
+
 func (t *Table) forgetLocked(e *entry) {
 	t.unlistLocked(e)
 	owner := t.state.peers[e.peer]
@@ -233,9 +270,6 @@ func (t *Table) forgetLocked(e *entry) {
 		delete(owner.channels, e.receiver.channel)
 	}
 	t.state.count--
-	if t.options.Forgotten != nil {
-		t.options.Forgotten(e.receiver)
-	}
 	if len(owner.sessions) == 0 {
 		if owner.forgot.After(t.state.forgot) {
 			t.state.forgot = owner.forgot
