@@ -164,7 +164,7 @@ var configKeys = slices.Concat([]configKey{
 		fmt.Sprintf("how long unacknowledged messages wait for a lost peer to return before they are lost and reported, 1 to %d",
 			session.MaxResumeWindow.Milliseconds()), "resume_ms"},
 		setResumeWindow},
-	boolKey("channel.durable", "durable", "keep what is sent on direct channels on disk until it has arrived: docs/durable-channels.md",
+	boolKey("channel.durable", "durable", "keep what is sent on direct channels on disk until the receiving program confirmed it, and confirm what is received: docs/durable-channels.md",
 		func(c *Config) *bool { return &c.Channel.Durable }),
 }, limitConfigKeys(), []configKey{
 	textKey("log.name", "log_sub", "label of the node in log lines and filters; empty: the default",

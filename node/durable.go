@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -19,11 +22,16 @@ var ErrStore = errors.New("the store of durable channels cannot be used")
 const storeRetry = time.Second
 
 // durables are the durable channels of a node (docs/durable-channels.md), nil unless channel.durable. Each is in its outbound
-// (outbound_kept.go).
+// (outbound_kept.go) or its incoming (inbound_kept.go).
 type durables struct {
 	node  *Node
 	store *store.Store
-	room  budgetRoom // of the outbox
+	room  budgetRoom         // of the outbox
+	end   context.CancelFunc // of the store
+	in    struct {
+		sync.Mutex
+		byName map[string]*incoming
+	}
 }
 
 // openDurables opens the store and takes up what an earlier process left. resume follows once the node has a host.
@@ -41,13 +49,16 @@ func (n *Node) openDurables(key crypto.PrivKey) error {
 	}
 	d := &durables{node: n, store: opened}
 	d.room = budgetRoom{node: n, byteBudget: byteBudget{limit: n.config.Limits.OutboxBytes}}
+	d.in.byName = map[string]*incoming{}
+	ctx, end := context.WithCancel(context.Background()) // the node ends it last
+	d.end = end
 	n.durables = d
 	if err := d.load(); err != nil {
 		n.durables = nil
 		opened.Close()
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	if !n.spawn("store of durable channels", func() { opened.Keep(n.ctx) }) {
+	if !n.spawn("store of durable channels", func() { opened.Keep(ctx) }) {
 		opened.Close()
 		return ErrClosed
 	}
@@ -57,8 +68,46 @@ func (n *Node) openDurables(key crypto.PrivKey) error {
 func (d *durables) load() error {
 	return d.store.Update(func(tx *store.Tx) error {
 		d.room.state.used = tx.OutUsed()
+		instance, err := tx.Instance()
+		if err != nil {
+			return err
+		}
+		d.node.inbounds.table.KeepSessions(instance)
+		if err := tx.Incomings(d.loadIncoming); err != nil {
+			return err
+		}
 		return tx.Channels(func(number uint64, c store.Channel) error { return d.loadChannel(tx, number, c) })
 	})
+}
+
+// loadIncoming takes up the receiving side of one channel.
+func (d *durables) loadIncoming(number uint64, record store.Incoming) error {
+	name, err := parseChannel(record.Channel)
+	if err != nil || name.owner != record.Peer {
+		return fmt.Errorf("%w: channel %q of peer %q", store.ErrDamaged, record.Channel, record.Peer)
+	}
+	d.takeUpIncoming(number, record)
+	return nil
+}
+
+// close writes what the store must know of the end, and closes it. The queue is closed.
+func (d *durables) close() {
+	if d == nil {
+		return
+	}
+	d.in.Lock()
+	all := slices.Collect(maps.Values(d.in.byName))
+	d.in.Unlock()
+	for _, k := range all {
+		k.closing()
+	}
+	d.end()
+}
+
+// failed tells that the store failed in what nobody waits for.
+func (d *durables) failed(what, channel string, err error) {
+	d.node.log.Error("the store of durable channels fails; trying again", "what", what, "channel", channel, "reason", err)
+	d.node.events.PushOnce(EventStoreFailed, EventStoreFailed+what+channel, map[string]any{"what": what, "channel": channel, "reason": err.Error()})
 }
 
 // loadChannel takes up the sending side of one channel. Streams of this process have higher generations than those before.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"peerbus/queue"
 )
 
 // durable makes the channels of a node durable, in an identity directory that outlives it.
@@ -161,4 +163,72 @@ func TestAStoreInUseRefusesTheNode(t *testing.T) {
 	if _, err := New(t.Context(), o); !errors.Is(err, ErrStore) {
 		t.Fatalf("got %v", err)
 	}
+}
+
+// confirmAll takes count messages, in order from first on, and confirms them.
+func confirmAll(t *testing.T, n *Node, first, count int) {
+	t.Helper()
+	for i, m := range receive(t, n, count) {
+		if want := fmt.Sprint(first + i); string(m.Data) != want || m.ID != uint64(first+i) {
+			t.Fatalf("message %d is %q with id %d", first+i, m.Data, m.ID)
+		}
+		mustConfirm(t, n, m)
+	}
+}
+
+func mustConfirm(t *testing.T, n *Node, m queue.Message) {
+	t.Helper()
+	if count, err := n.Confirm([]Confirmation{{m.Channel, m.ID}}); count != 1 || err != nil {
+		t.Fatalf("confirming %d: %d, %v", m.ID, count, err)
+	}
+}
+
+func TestAMessageIsTakenOnceItIsConfirmed(t *testing.T) {
+	a, b := startNode(t, durable(t.TempDir())), startNode(t, durable(t.TempDir()))
+	connect(t, a, b)
+	c := openChannel(t, a, b, "~")
+	id := mustSend(t, c, []byte("1"))
+	eventOf(t, a, EventChannelDurable, map[string]any{"channel": c.Name(), "receiver": true})
+	m := receive(t, b, 1)[0]
+	if err := c.Await(atOnce(), id, DeliveryAccepted); err == nil {
+		t.Fatal("accepted without a confirmation")
+	}
+	mustConfirm(t, b, m)
+	mustReach(t, c, id, DeliveryTaken)
+	if info, err := a.ChannelInfo(c.Name()); err != nil || !slices.Contains(info.Guarantees, "durable") {
+		t.Errorf("info %+v, %v", info, err)
+	}
+}
+
+func TestWhatWasNotConfirmedComesAgainAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startNode(t, durable(t.TempDir())), startNode(t, durable(dir))
+	connect(t, a, b)
+	c := openChannel(t, a, b, "~")
+	for i := 1; i <= 10; i++ {
+		mustSend(t, c, fmt.Append(nil, i))
+	}
+	got := receive(t, b, 8)
+	for _, i := range []int{0, 1, 4, 6} {
+		mustConfirm(t, b, got[i])
+	}
+	mustReach(t, c, 2, DeliveryTaken)
+	mustClose(t, b)
+	expectLosses(t, b, directionIn, map[string]uint64{})
+
+	b = startNode(t, durable(dir))
+	connect(t, a, b)
+	for _, m := range receive(t, b, 6) {
+		if want := m.ID <= 8; m.Again != want {
+			t.Errorf("message %d: marked %v, want %v", m.ID, m.Again, want)
+		}
+		if !slices.Contains([]uint64{3, 4, 6, 8, 9, 10}, m.ID) || string(m.Data) != fmt.Sprint(m.ID) {
+			t.Errorf("message %d is %q", m.ID, m.Data)
+		}
+		mustConfirm(t, b, m)
+	}
+	mustReach(t, c, 10, DeliveryTaken)
+	mustSend(t, c, []byte("11"))
+	confirmAll(t, b, 11, 1)
+	expectLosses(t, a, directionOut, map[string]uint64{})
 }

@@ -361,6 +361,7 @@ func (n *Node) close() error {
 	}
 	n.tasks.Unlock()
 	n.queue.Close()
+	n.durables.close()
 
 	problem := n.awaitEnd(deadline.C)
 	n.topics.outboxes.endAll()

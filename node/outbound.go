@@ -277,7 +277,9 @@ func (o *outbound) sendError(err error) error {
 
 // newSender makes the session of a channel.
 func (n *Node) newSender(channel string) *session.Sender {
-	return session.NewSender(n.senderOptions(channel))
+	options := n.senderOptions(channel)
+	options.Durable = false // durable ones are made by newKept
+	return session.NewSender(options)
 }
 
 func (n *Node) senderOptions(channel string) session.SenderOptions {

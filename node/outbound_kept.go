@@ -284,7 +284,7 @@ func (f *keptFeed) done(err error) {
 	defer o.state.Unlock()
 	o.kept.feeding = false
 	if err != nil {
-		o.node.log.Error("stored messages cannot be read; trying again", "channel", o.name, "reason", err)
+		o.kept.durables.failed("sending", o.name, err)
 		o.kept.durables.retry("durable channel", func() {
 			o.state.Lock()
 			defer o.state.Unlock()
@@ -390,7 +390,7 @@ func (p *keptPrune) done(err error) {
 	defer o.state.Unlock()
 	o.kept.pruning = false
 	if err != nil {
-		o.node.log.Error("delivered messages stay on disk for now", "channel", o.name, "reason", err)
+		o.kept.durables.failed("removing what was delivered", o.name, err)
 		return // the next outcome tries again
 	}
 	o.kept.durables.room.giveBack(p.cost)

@@ -23,6 +23,17 @@ type Channel struct {
 	Lost     uint64 // newest id that was lost
 }
 
+// check tells whether it is a record that a sending side writes.
+func (c Channel) check() error {
+	if c.Name == "" || c.Base > c.Settled || c.Settled > c.Last || c.Exposed > c.Last || c.Taken > c.Last || c.Lost > c.Last || c.Last > maxID {
+		return fmt.Errorf("the numbers of channel %q contradict each other", c.Name)
+	}
+	return nil
+}
+
+// maxID is more than any channel comes to.
+const maxID = 1 << 63
+
 // outHeadBytes is the codec, class and hop limit of a message.
 const outHeadBytes = 3
 

@@ -53,6 +53,7 @@ type Store struct {
 		waiting []change
 		later   []change
 		closed  bool
+		watch   func(committed bool) error
 	}
 }
 
@@ -277,7 +278,23 @@ func (s *Store) write() {
 	}
 	changes := append(s.state.waiting, s.state.later...)
 	s.state.waiting, s.state.later = nil, nil
+	watch := s.state.watch
 	s.state.Unlock()
+	err := s.commit(changes, watch)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s.path, err)
+	}
+	for _, c := range changes {
+		c.done(err)
+	}
+}
+
+func (s *Store) commit(changes []change, watch func(bool) error) error {
+	if watch != nil {
+		if err := watch(false); err != nil {
+			return err
+		}
+	}
 	err := s.Update(func(tx *Tx) error {
 		for _, c := range changes {
 			if err := c.write(tx); err != nil {
@@ -286,12 +303,18 @@ func (s *Store) write() {
 		}
 		return nil
 	})
-	if err != nil {
-		err = fmt.Errorf("%s: %w", s.path, err)
+	if watch != nil {
+		err = errors.Join(err, watch(true))
 	}
-	for _, c := range changes {
-		c.done(err)
-	}
+	return err
+}
+
+// Watch is for tests of crashes and of failing disks: f is called before each transaction of Keep and after it. Nothing is written
+// while it has not returned, and nobody has heard yet of what was; its error is that of the transaction.
+func (s *Store) Watch(f func(committed bool) error) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	s.state.watch = f
 }
 
 func (s *Store) close() {

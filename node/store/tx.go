@@ -15,9 +15,11 @@ var (
 	bucketMeta     = []byte("meta")
 	bucketChannels = []byte("channels") // number -> Channel
 	bucketOutbox   = []byte("outbox")   // number of the channel, message id -> message
-	buckets        = [][]byte{bucketMeta, bucketChannels, bucketOutbox}
+	bucketIncoming = []byte("incoming") // number -> Incoming
+	buckets        = [][]byte{bucketMeta, bucketChannels, bucketOutbox, bucketIncoming}
 
-	metaVersion = []byte("version")
+	metaVersion  = []byte("version")
+	metaInstance = []byte("instance")
 )
 
 // Tx is one transaction.
@@ -54,22 +56,33 @@ func (t *Tx) putRecord(bucket []byte, number uint64, record any) error {
 }
 
 // records calls each with every record of a bucket, in order.
-func records[T any](t *Tx, bucket []byte, each func(number uint64, record T) error) error {
+func records[T interface{ check() error }](t *Tx, bucket []byte, each func(number uint64, record T) error) error {
 	cursor := t.tx.Bucket(bucket).Cursor()
 	for key, sealed := cursor.First(); key != nil; key, sealed = cursor.Next() {
 		_, text, err := t.box.open(place(bucket, key), sealed, 0)
 		if err != nil {
 			return err
 		}
-		var record T
-		if err := json.Unmarshal(text, &record); err != nil || len(key) != numberBytes {
+		number, record, err := decodeRecord[T](key, text)
+		if err != nil {
 			return fmt.Errorf("%w: a record of %s cannot be read: %v", ErrDamaged, bucket, err)
 		}
-		if err := each(binary.BigEndian.Uint64(key), record); err != nil {
+		if err := each(number, record); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// decodeRecord is the inverse of putRecord, behind the encryption.
+func decodeRecord[T interface{ check() error }](key, text []byte) (number uint64, record T, err error) {
+	if len(key) != numberBytes {
+		return 0, record, fmt.Errorf("a key of %d bytes", len(key))
+	}
+	if err := json.Unmarshal(text, &record); err != nil {
+		return 0, record, err
+	}
+	return binary.BigEndian.Uint64(key), record, record.check()
 }
 
 const numberBytes = 8
