@@ -201,6 +201,11 @@ int peerbus_receive(int instance, const char *channel, int max_messages, size_t 
     return code;
 }
 
+int peerbus_confirm(int instance, const peerbus_message *messages, int count)
+{
+    DATA(go_peerbus_confirm(instance, (peerbus_message *)messages, count, problem));
+}
+
 int peerbus_wait(int instance, const char *channel, int timeout_ms)
 {
     DATA(go_peerbus_wait(instance, TEXT(channel), timeout_ms, problem));

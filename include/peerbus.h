@@ -147,14 +147,17 @@ typedef struct peerbus_message {
     uint64_t gap;         /* messages of this channel that this node dropped right before this one */
     const char *node_id;  /* of the sender, from the token that the message carries; NULL without PEERBUS_VERIFIED */
     uint64_t flags;       /* of peerbus_message_flag; other bits are 0 */
-    uint64_t id;          /* the sender's number of the message, see peerbus_publication; 0 when the protocol has none */
+    uint64_t id;          /* the sender's number of the message, see peerbus_publication; 0 when the protocol has none. On a
+                             durable channel whose sender began anew the numbers go on: none comes twice */
     uint64_t reserved;    /* 0 */
 } peerbus_message;
 
-/* What a pool set found out about a message before it was queued. Without a pool set no flag is set. */
+/* What is known of a message. The first two are what a pool set found out before it was queued, and never set without one. */
 typedef enum peerbus_message_flag {
-    PEERBUS_VERIFIED = 1, /* its token is valid and names the sender's peer id */
-    PEERBUS_INSPECTOR = 2 /* the sender is the configured inspector and speaks as such; never without PEERBUS_VERIFIED */
+    PEERBUS_VERIFIED = 1,   /* its token is valid and names the sender's peer id */
+    PEERBUS_INSPECTOR = 2,  /* the sender is the configured inspector and speaks as such; never without PEERBUS_VERIFIED */
+    PEERBUS_DURABLE = 4,    /* its sender keeps it until peerbus_confirm: it comes again after a restart of this process */
+    PEERBUS_REDELIVERED = 8 /* an earlier process of this node may have received it, too; never without PEERBUS_DURABLE */
 } peerbus_message_flag;
 
 /* A published message. */
@@ -420,8 +423,10 @@ char *GetRendezvousPeers(int instance);
  *                                                             by the one before, which never said that it took them
  *   sender_restarted   peer, channel                          a peer began a channel anew without finishing it: what only its
  *                                                             old process knew may be missing
- *   channel_durable    peer, channel, receiver                a durable channel reached its peer; receiver: whether that one keeps
- *                                                             what it accepted on disk, too. Again when that changes
+ *   channel_durable    peer, channel, receiver                a durable channel reached its peer; receiver: whether its
+ *                                                             program confirms what it takes. Again when that changes
+ *   store_failed       what, channel, reason                  the file of durable channels cannot be written or read in what no call
+ *                                                             waits for; it is tried again, and what it holds up waits
  *   writable           channel                                room again after WOULD_BLOCK on that channel
  *   certificate_loaded, certificate_renewed   source ("files"|"auto_tls"), names, not_after (RFC 3339)    of secure WebSocket
  *   certificate_failed source, reason                         the one in use, if any, stays; it is tried again
@@ -489,7 +494,7 @@ int peerbus_channel_close(int instance, int handle);
  *    "connected":true,"address":"/ip4/192.0.2.7/tcp/4001","guarantees":["ordered","once","acknowledged","resumed","restart_detected","backpressure"],
  *    "last":9,"sent":9,"accepted":8,"taken":5,"waiting":1,"waiting_bytes":4096}
  * A durable channel has "kept" besides: what was sent is on disk until it is accepted or lost; and "durable" when the receiver
- * keeps it too. last is the newest message id, also across restarts of a durable channel; every message up to the ids behind it
+ * keeps the channel too: accepted and taken messages are those that its program confirmed. last is the newest message id, also across restarts of a durable channel; every message up to the ids behind it
  * has that state, or is lost. waiting messages are not acknowledged. address is the peer's end of the stream that carries the
  * messages now (/p2p-circuit in it: through a relay); "" while there is none, or while a WebRTC session carries chat. On chat the
  * guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */
@@ -521,6 +526,19 @@ int peerbus_publish_batch(int instance, const char *channel, const peerbus_slice
  * A message leaves its queue only by being handed over. INTERRUPTED, CLOSED. */
 int peerbus_receive(int instance, const char *channel, int max_messages, size_t max_bytes, int timeout_ms,
                     peerbus_batch **out);
+
+/* Says that the program is done with messages of durable channels (docs/durable-channels.md): they never come again, and their
+ * senders learn that they were taken and forget them. Of each message only channel and id are read, so messages of a batch can be
+ * given as they are, and messages of different channels and batches together. In any order; confirming one again changes nothing.
+ * Returns when that is on disk, which takes as long as the disk takes, and how many of the count (1 .. PEERBUS_MAX_BATCH) messages
+ * are of durable channels: the others (without PEERBUS_DURABLE) need nothing.
+ * An unconfirmed message is not delivered again to this process, only to a later one of the same identity_dir. A sender has at
+ * most about 4 MiB of a channel unconfirmed on its way (or one larger message): the next ones come when some of those are confirmed.
+ * STORE: it could not be written; the messages may come again, confirm them again. Any other error: none is confirmed.
+ * INVALID_ARGUMENT: no message with that id came. WOULD_BLOCK: there are more than 4096 gaps of unconfirmed messages between
+ * confirmed ones of a channel; confirm the older ones first. CLOSED.
+ * What PopMessages and peerbus_pools_receive hand over is confirmed by that, a moment later. */
+int peerbus_confirm(int instance, const peerbus_message *messages, int count);
 
 /* Waits up to timeout_ms until a message waits, of one channel or, with channel NULL, of any, and takes nothing.
  * 1: one waits; 0: none came. INTERRUPTED, CLOSED. */
