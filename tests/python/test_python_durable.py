@@ -1,5 +1,6 @@
-"""Durable channels: what kill -9 of the sender must not take along."""
+"""Durable channels: what kill -9 of the sender must not take along, and what the receiving program confirms."""
 
+import asyncio
 import json
 import random
 import signal
@@ -72,3 +73,54 @@ def test_a_damaged_store_refuses_the_node_and_is_kept(environment, tmp_path):
     with pytest.raises(peerbus.StoreError, match="move the file away"):
         peerbus.Node(identity_dir=str(tmp_path), channel={"durable": True}, **LOCAL).sync.start()
     assert file.read_bytes() == b"x" * 5000
+
+
+def durable(tmp_path, name):
+    return peerbus.Node(identity_dir=str(tmp_path / name), channel={"durable": True}, **LOCAL)
+
+
+def test_a_message_is_taken_when_the_program_confirmed_it(environment, tmp_path):
+    async def run():
+        async with durable(tmp_path, "alice") as alice, durable(tmp_path, "bob") as bob:
+            await alice.connect(bob.addresses)
+            channel = alice.channel(bob.peer_id, "orders")
+            one, two, *rest = await channel.send_many([b"%d" % n for n in range(1, 21)])
+            got = [await bob.receive(timeout=DEADLINE_S) for _ in range(20)]
+            assert all(message.durable and not message.redelivered for message in got)
+            with pytest.raises(peerbus.TimeoutError):
+                await one.accepted(0.2)
+            await bob.confirm(got[0])
+            await one.taken(DEADLINE_S)
+            got[1].confirm()
+            await two.taken(DEADLINE_S)
+            await bob.confirm(got)
+            await rest[-1].taken(DEADLINE_S)
+            assert "durable" in channel.info()["guarantees"]
+
+    asyncio.run(run())
+
+
+def test_unconfirmed_messages_come_again_to_the_next_process(environment, tmp_path):
+    with durable(tmp_path, "alice") as alice:
+        with durable(tmp_path, "bob") as bob:
+            alice.connect(bob.addresses)
+            channel = alice.channel(bob.peer_id, "orders")
+            sent = channel.send_many([b"1", b"2", b"3"])
+            got = [bob.receive(timeout=DEADLINE_S) for _ in range(3)]
+            bob.confirm(got[1])
+        with durable(tmp_path, "bob") as bob:
+            alice.connect(bob.addresses)
+            again = [bob.receive(timeout=DEADLINE_S) for _ in range(2)]
+            assert [(bytes(m), m.id, m.redelivered) for m in again] == [(b"1", 1, True), (b"3", 3, True)]
+            bob.confirm(again)
+            sent[-1].taken(DEADLINE_S)
+
+
+def test_messages_of_other_channels_need_no_confirmation(pair):
+    alice, bob = pair
+    sent = alice.channel(bob.peer_id, "orders").send(b"x")
+    message = bob.receive(timeout=DEADLINE_S)
+    message.confirm()
+    bob.confirm([message])
+    assert not message.durable and not message.redelivered
+    sent.taken(DEADLINE_S)
