@@ -82,7 +82,11 @@ func (d *durables) keep(in *inStream, replaced bool) (*incoming, error) {
 	if stored, err := k.begin(in.receiver); stored || err != nil {
 		return k, err
 	}
-	return k, k.putNow()
+	err := k.putNow()
+	if err != nil && !errors.Is(err, ErrClosed) {
+		d.failed("receiving", in.name, err) // the sender tries again
+	}
+	return k, err
 }
 
 // begin makes a session the channel's present one, and tells whether the disk knows that already.

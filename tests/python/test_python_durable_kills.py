@@ -1,5 +1,6 @@
 """Durable channels under kill -9 of either side: the application's own ledger on disk has every message exactly once."""
 
+import contextlib
 import os
 import random
 import select
@@ -116,8 +117,11 @@ class Side:
             count -= printed == b"\n"
 
     def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        """At once, and for good unless it is revived; fine when it has ended."""
+        with self.process:
+            self.process.send_signal(signal.SIGKILL)
+            if not self.process.stdout.closed:
+                self.process.communicate()
 
     def revive(self):
         self.process = self._start()
@@ -125,13 +129,20 @@ class Side:
 
 @pytest.mark.parametrize("victims", ["receiver", "sender", "both"])
 def test_every_message_is_in_the_ledger_once_whoever_is_killed(tmp_path, victims):
+    with contextlib.ExitStack() as sides:
+        kill_and_finish(tmp_path, victims, sides)
+
+
+def kill_and_finish(tmp_path, victims, sides):
     chance = random.Random(victims)
     place = tmp_path / "addresses.json"
     (tmp_path / "receiver").mkdir()
     receiver = Side("receiver", RECEIVER, tmp_path / "receiver", place)
+    sides.callback(receiver.kill)
     receiver.lines(1)
     peer_id = (tmp_path / "receiver" / "peer_id").read_text()
     sender = Side("sender", SENDER, tmp_path / "sender", peer_id, place, MESSAGES)
+    sides.callback(sender.kill)
     for _ in range(KILLS):
         receiver.lines(chance.randrange(2, 20))
         if victims != "receiver":
