@@ -109,7 +109,7 @@ func (w *batchWriter) text(text string) *C.char {
 func (w *batchWriter) writeMessages(table []C.peerbus_message) {
 	for k := range w.layout.messages {
 		m, entry := &w.layout.messages[k], &table[k]
-		*entry = C.peerbus_message{size: C.uint64_t(len(m.Data)), gap: C.uint64_t(m.Gap), id: C.uint64_t(m.ID), flags: flagsOf(m.Verdict)}
+		*entry = C.peerbus_message{size: C.uint64_t(len(m.Data)), gap: C.uint64_t(m.Gap), id: C.uint64_t(m.ID), flags: flagsOf(m)}
 		if before := k - 1; before >= 0 && sameTexts(m, &w.layout.messages[before]) {
 			entry.from, entry.channel, entry.protocol = table[before].from, table[before].channel, table[before].protocol
 			entry.node_id = table[before].node_id
@@ -128,11 +128,17 @@ func sameTexts(a, b *queue.Message) bool {
 		a.Verdict.Verified == b.Verdict.Verified && a.Verdict.NodeID == b.Verdict.NodeID
 }
 
-func flagsOf(v queue.Verdict) (flags C.uint64_t) {
-	if v.Verified {
+func flagsOf(m *queue.Message) (flags C.uint64_t) {
+	if m.Verdict.Verified {
 		flags |= C.PEERBUS_VERIFIED
-		if v.Inspector {
+		if m.Verdict.Inspector {
 			flags |= C.PEERBUS_INSPECTOR
+		}
+	}
+	if m.Source != nil && m.Source.Kept {
+		flags |= C.PEERBUS_DURABLE
+		if m.Again {
+			flags |= C.PEERBUS_REDELIVERED
 		}
 	}
 	return flags

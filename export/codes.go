@@ -45,6 +45,7 @@ var codes = []struct {
 	{node.ErrConfig, C.PEERBUS_INVALID_CONFIG},
 	{node.ErrUnsupported, C.PEERBUS_UNSUPPORTED},
 	{node.ErrLost, C.PEERBUS_LOST},
+	{node.ErrStore, C.PEERBUS_STORE},
 	{node.ErrClosed, C.PEERBUS_CLOSED},
 	{queue.ErrClosed, C.PEERBUS_CLOSED},
 	{node.ErrInterrupted, C.PEERBUS_INTERRUPTED},

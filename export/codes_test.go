@@ -46,6 +46,7 @@ func TestEveryFailureHasItsCode(t *testing.T) {
 		{node.ErrNotConnected, "NOT_CONNECTED"},
 		{node.ErrPeerClosed, "PEER_CLOSED"},
 		{node.ErrLost, "LOST"},
+		{node.ErrStore, "STORE"},
 		{node.ErrRefused, "REFUSED"},
 		{node.ErrNotFound, "NOT_FOUND"},
 		{node.ErrUnreachable, "UNREACHABLE"},

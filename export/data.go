@@ -99,7 +99,7 @@ func go_peerbus_receive(number C.int, channel *C.char, channelLength C.size_t, m
 		return fail(problem, err)
 	}
 	defer call.end()
-	return i.receive(call, name, most, int64(maxBytes), out, problem)
+	return i.receive(call, name, most, int64(maxBytes), confirmedByHost, out, problem)
 }
 
 // receiveCall checks what receive and wait have in common; a NULL channel is every channel.
@@ -167,7 +167,15 @@ func (i *instance) take(call *callContext, list []queue.Message, channel string,
 	}
 }
 
-func (i *instance) receive(call *callContext, channel string, most int, maxBytes int64, out **C.peerbus_batch, problem *C.char) C.int {
+// confirming says who confirms messages of durable channels.
+type confirming bool
+
+const (
+	confirmedByHost     confirming = false
+	confirmedByHandOver confirming = true
+)
+
+func (i *instance) receive(call *callContext, channel string, most int, maxBytes int64, who confirming, out **C.peerbus_batch, problem *C.char) C.int {
 	list := scratch.Get().(*[]queue.Message)
 	defer func() {
 		clear(*list)
@@ -184,6 +192,9 @@ func (i *instance) receive(call *callContext, channel string, most int, maxBytes
 	if batch == nil {
 		i.node.LoseTaken(taken)
 		return fail(problem, fmt.Errorf("%w: %d messages are lost and counted", errNoMemory, len(taken)))
+	}
+	if who == confirmedByHandOver {
+		i.node.ConfirmTaken(taken)
 	}
 	*out = &batch.public_part
 	return C.int(len(taken))

@@ -110,7 +110,7 @@ func go_peerbus_pools_receive(number C.int, network *C.char, networkLength C.siz
 	}
 	call := newCallContext(p.ctx, timeout)
 	defer call.end()
-	count := i.receive(call, from, most, int64(maxBytes), out, problem)
+	count := i.receive(call, from, most, int64(maxBytes), confirmedByHandOver, out, problem)
 	if count == 0 && p.ctx.Err() != nil {
 		return fail(problem, pool.ErrClosed)
 	}

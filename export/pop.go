@@ -41,6 +41,7 @@ func popMessages(i *instance) *C.char {
 		i.node.LoseTaken(messages)
 		return reply(nil, fmt.Errorf("%w: %d messages are lost and counted", errNoMemory, len(messages)))
 	}
+	i.node.ConfirmTaken(messages)
 	i.node.FreeTaken(messages)
 	return answer
 }

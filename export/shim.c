@@ -212,6 +212,11 @@ int peerbus_receive(int instance, const char *channel, int max_messages, size_t 
     return code;
 }
 
+int peerbus_confirm(int instance, const peerbus_message *messages, int count)
+{
+    DATA(go_peerbus_confirm(instance, (peerbus_message *)messages, count, problem));
+}
+
 int peerbus_wait(int instance, const char *channel, int timeout_ms)
 {
     DATA(go_peerbus_wait(instance, TEXT(channel), timeout_ms, problem));
@@ -365,7 +370,7 @@ const char *peerbus_code_name(int code)
     NAME(INVALID_ARGUMENT) NAME(NOT_INITIALIZED) NAME(NO_NODE) NAME(CLOSED) NAME(IN_USE) NAME(INVALID_CONFIG)
     NAME(IDENTITY) NAME(NOT_CONNECTED) NAME(UNREACHABLE) NAME(TIMEOUT) NAME(WOULD_BLOCK) NAME(TOO_LARGE)
     NAME(INTERRUPTED) NAME(CANCELLED) NAME(REFUSED) NAME(NOT_FOUND) NAME(PEER_CLOSED) NAME(UNSUPPORTED) NAME(LIMIT)
-    NAME(NO_MEMORY) NAME(FORKED) NAME(INTERNAL) NAME(LOST)
+    NAME(NO_MEMORY) NAME(FORKED) NAME(INTERNAL) NAME(LOST) NAME(STORE)
 #undef NAME
     }
     return "UNKNOWN";

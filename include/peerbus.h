@@ -89,7 +89,8 @@ typedef enum peerbus_code {
     PEERBUS_NO_MEMORY = -20,       /* malloc failed */
     PEERBUS_FORKED = -21,          /* called in a forked child */
     PEERBUS_INTERNAL = -22,        /* a defect of peerbus; the log has the stacks */
-    PEERBUS_LOST = -23             /* the message will never arrive, or nobody will ever know; the text has the reason */
+    PEERBUS_LOST = -23,            /* the message will never arrive, or nobody will ever know; the text has the reason */
+    PEERBUS_STORE = -24            /* the file of durable channels is damaged, foreign, in use or cannot be written */
 } peerbus_code;
 
 enum {
@@ -146,14 +147,17 @@ typedef struct peerbus_message {
     uint64_t gap;         /* messages of this channel that this node dropped right before this one */
     const char *node_id;  /* of the sender, from the token that the message carries; NULL without PEERBUS_VERIFIED */
     uint64_t flags;       /* of peerbus_message_flag; other bits are 0 */
-    uint64_t id;          /* the sender's number of the message, see peerbus_publication; 0 when the protocol has none */
+    uint64_t id;          /* the sender's number of the message, see peerbus_publication; 0 when the protocol has none. On a
+                             durable channel whose sender began anew the numbers go on: none comes twice */
     uint64_t reserved;    /* 0 */
 } peerbus_message;
 
-/* What a pool set found out about a message before it was queued. Without a pool set no flag is set. */
+/* What is known of a message. The first two are what a pool set found out before it was queued, and never set without one. */
 typedef enum peerbus_message_flag {
-    PEERBUS_VERIFIED = 1, /* its token is valid and names the sender's peer id */
-    PEERBUS_INSPECTOR = 2 /* the sender is the configured inspector and speaks as such; never without PEERBUS_VERIFIED */
+    PEERBUS_VERIFIED = 1,   /* its token is valid and names the sender's peer id */
+    PEERBUS_INSPECTOR = 2,  /* the sender is the configured inspector and speaks as such; never without PEERBUS_VERIFIED */
+    PEERBUS_DURABLE = 4,    /* its sender keeps it until peerbus_confirm: it comes again after a restart of this process */
+    PEERBUS_REDELIVERED = 8 /* an earlier process of this node may have received it, too; never without PEERBUS_DURABLE */
 } peerbus_message_flag;
 
 /* A published message. */
@@ -218,7 +222,7 @@ void FreeInt(int *i);
  * a directory, created if absent, that keeps identity.key. Unknown keys are errors that name the nearest known one.
  * Returns as soon as the node listens, or after network.reachability_timeout_ms when that is set.
  * Answer: {"addresses":["/ip4/127.0.0.1/tcp/4001/p2p/12D3..."],"isPublic":false,"reachability":"unknown"}.
- * A failed creation leaves nothing behind. INVALID_ARGUMENT, INVALID_CONFIG, IDENTITY, IN_USE, UNSUPPORTED, NOT_INITIALIZED. */
+ * A failed creation leaves nothing behind. INVALID_ARGUMENT, INVALID_CONFIG, IDENTITY, IN_USE, UNSUPPORTED, NOT_INITIALIZED, STORE. */
 char *CreateNode(int instance, const char *configJSON);
 
 /* Closes the node, or every node with -1, and frees the slot. Messages that were taken for sending get up to 2 s to
@@ -444,6 +448,10 @@ char *GetRendezvousPeers(int instance);
  *                                                             by the one before, which never said that it took them
  *   sender_restarted   peer, channel                          a peer began a channel anew without finishing it: what only its
  *                                                             old process knew may be missing
+ *   channel_durable    peer, channel, receiver                a durable channel reached its peer; receiver: whether its
+ *                                                             program confirms what it takes. Again when that changes
+ *   store_failed       what, channel, reason                  the file of durable channels cannot be written or read in what no call
+ *                                                             waits for; it is tried again, and what it holds up waits
  *   writable           channel                                room again after WOULD_BLOCK on that channel
  *   certificate_loaded, certificate_renewed   source ("files"|"auto_tls"), names, not_after (RFC 3339)    of secure WebSocket
  *   certificate_failed source, reason                         the one in use, if any, stays; it is tried again
@@ -473,7 +481,10 @@ char *CancelOperation(int instance, long long operation);
 /* Puts one message into the outbound queue of a direct channel; data is copied, so the host may reuse it at once.
  * Waits up to timeout_ms for room. 0: taken. A message that was taken and then cannot be sent is counted and raises a
  * messages_lost event. WOULD_BLOCK: not taken, see the "writable" event. Errors of the arguments and NOT_CONNECTED come at once.
- * size 0 is INVALID_ARGUMENT on a chat channel. */
+ * size 0 is INVALID_ARGUMENT on a chat channel.
+ * With the node key channel.durable the message is on disk when this returns, the peer need not be known, and NOT_CONNECTED does
+ * not come: it waits for the peer, across restarts of this process (docs/durable-channels.md). Writing takes as long as the disk
+ * takes, beyond timeout_ms too. WOULD_BLOCK: limits.outbox_bytes is used up. STORE: it could not be written; it was not taken. */
 int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
 
 /* Opens a handle of a direct channel of this node (its own id is the owner): sending through it parses no text per message and
@@ -524,9 +535,12 @@ int peerbus_channel_close(int instance, int handle);
  *    "last":9,"sent":9,"accepted":8,"taken":5,"waiting":1,"waiting_bytes":4096,
  *    "peer_codecs":["zstd","lz4","gzip"],"compressed":{"messages":2,"bytes":90000,"compressed_bytes":7000}}
  * peer_codecs: what the peer unpacks, as far as it has said; compressed: what compression made of the messages.
- * last is the newest message id; every message up to the ids behind it has that state, or is lost. waiting messages are not
+ * A durable channel has "kept" besides: what was sent is on disk until it is accepted or lost; and "durable" when the receiver
+ * keeps the channel too: accepted and taken messages are those that its program confirmed. last is the newest message id, also
+ * across restarts of a durable channel; every message up to the ids behind it has that state, or is lost. waiting messages are not
  * acknowledged. address is the peer's end of the stream that carries the messages now (/p2p-circuit in it: through a relay); ""
- * while there is none, or while a WebRTC session carries chat. On chat the guarantee is ["ordered"], and accepted and taken are 0. NOT_FOUND: nothing was sent on it. */
+ * while there is none, or while a WebRTC session carries chat. On chat the guarantee is ["ordered"], and accepted and taken are 0.
+ * NOT_FOUND: nothing was sent on it. */
 char *GetChannelInfo(int instance, const char *channel);
 
 /* Waits until every message that was queued on the channel before this call is in the peer's receive queue; on a chat
@@ -555,6 +569,19 @@ int peerbus_publish_batch(int instance, const char *channel, const peerbus_slice
  * A message leaves its queue only by being handed over. INTERRUPTED, CLOSED. */
 int peerbus_receive(int instance, const char *channel, int max_messages, size_t max_bytes, int timeout_ms,
                     peerbus_batch **out);
+
+/* Says that the program is done with messages of durable channels (docs/durable-channels.md): they never come again, and their
+ * senders learn that they were taken and forget them. Of each message only channel and id are read, so messages of a batch can be
+ * given as they are, and messages of different channels and batches together. In any order; confirming one again changes nothing.
+ * Returns when that is on disk, which takes as long as the disk takes, and how many of the count (1 .. PEERBUS_MAX_BATCH) messages
+ * are of durable channels: the others (without PEERBUS_DURABLE) need nothing.
+ * An unconfirmed message is not delivered again to this process, only to a later one of the same identity_dir. A sender has at
+ * most about 4 MiB of a channel unconfirmed on its way (or one larger message): the next ones come when some of those are confirmed.
+ * STORE: it could not be written; the messages may come again, confirm them again. Any other error: none is confirmed.
+ * INVALID_ARGUMENT: no message with that id came. WOULD_BLOCK: there are more than 4096 gaps of unconfirmed messages between
+ * confirmed ones of a channel; confirm the older ones first. CLOSED.
+ * What PopMessages and peerbus_pools_receive hand over is confirmed by that, a moment later. */
+int peerbus_confirm(int instance, const peerbus_message *messages, int count);
 
 /* Waits up to timeout_ms until a message waits, of one channel or, with channel NULL, of any, and takes nothing.
  * 1: one waits; 0: none came. INTERRUPTED, CLOSED. */

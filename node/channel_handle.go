@@ -94,7 +94,7 @@ func (c *Channel) SendBatch(ctx context.Context, payloads [][]byte) (first uint6
 	how := *c.compression.Load()
 	m := c.out.pack(ctx, how, payloads[0])
 	defer c.out.drop(m)
-	if len(how.Codecs) == 0 {
+	if len(how.Codecs) == 0 || c.out.kept != nil {
 		return c.out.sendSome(ctx, m, payloads[1:], nil)
 	}
 	if first, err = c.out.send(ctx, m, nil); err != nil {
@@ -206,6 +206,9 @@ func (o *outbound) info() ChannelInfo {
 			info.Address = s.stream.Conn().RemoteMultiaddr().String()
 		}
 		info.PeerCodecs = codecsOf(s.sender)
+		if o.kept != nil {
+			o.keptInfoLocked(&info)
+		}
 	}
 	return info
 }

@@ -136,6 +136,7 @@ type ChannelConfig struct {
 	Compression      Compression
 	AcceptCompressed bool
 	Progress         bool // of large messages, as events
+	Durable          bool // messages are kept on disk
 }
 
 // NATConfig switches the means of NAT traversal.

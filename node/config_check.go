@@ -36,6 +36,8 @@ var contradictions = []contradiction{
 		"topics are looked up in the DHT, set dht.enabled to true or dht.topics to false"},
 	{"dht.prefix", func(c Config) bool { return c.Network.Isolated && c.DHT.Prefix == publicDHTPrefix },
 		"an isolated node has nobody to talk to in the public DHT, name the prefix of its own network"},
+	{"channel.durable", func(c Config) bool { return c.Channel.Durable && !c.Channel.Acknowledged },
+		"durable channels are acknowledged ones, set channel.acknowledged to true"},
 	{"listen_addrs", func(c Config) bool { return !c.WebRTC.Enabled && c.listensOn("webrtc-direct") },
 		"it names webrtc-direct, set webrtc.enabled to true or remove that address"},
 	{"listen_addrs", func(c Config) bool { return !c.TLS.Enabled() && (c.listensOn("tls") || c.listensOn("wss")) },

@@ -173,6 +173,8 @@ var configKeys = slices.Concat([]configKey{
 		func(c *Config) *bool { return &c.Channel.Progress }),
 	boolKey("channel.accept_compressed", "", "let peers send compressed messages; they are unpacked up to limits.message_bytes",
 		func(c *Config) *bool { return &c.Channel.AcceptCompressed }),
+	boolKey("channel.durable", "durable", "keep what is sent on direct channels on disk until the receiving program confirmed it, and confirm what is received: docs/durable-channels.md",
+		func(c *Config) *bool { return &c.Channel.Durable }),
 }, limitConfigKeys(), []configKey{
 	textKey("log.name", "log_sub", "label of the node in log lines and filters; empty: the default",
 		checkLogName, func(c *Config) *string { return &c.LogName }),

@@ -28,6 +28,7 @@ type Limits struct {
 	ChannelStreams   int
 	ChannelSessions  int
 	BulkSends        int
+	OutboxBytes      int64
 	Events           int
 	Connections      int
 	PeerConnections  int
@@ -51,6 +52,7 @@ func DefaultLimits() Limits {
 		ChannelStreams:   256,
 		ChannelSessions:  1024,
 		BulkSends:        5,
+		OutboxBytes:      256 * mebibyte,
 		Events:           4096,
 		Connections:      1000,
 		PeerConnections:  64,
@@ -102,6 +104,8 @@ var limitKeys = []limitKey{
 		func(l *Limits) *int { return &l.ChannelSessions }),
 	limit("bulk_sends", maxCount, "messages of class bulk that are written at a time, to all peers together; one that makes no progress for 1 s does not count",
 		func(l *Limits) *int { return &l.BulkSends }),
+	limit("outbox_bytes", maxBudgetBytes, "bytes on disk that wait for the peers of durable channels; a larger message is taken alone",
+		func(l *Limits) *int64 { return &l.OutboxBytes }),
 	limit("events", maxCount, "events waiting for the host",
 		func(l *Limits) *int { return &l.Events }),
 	limit("connections", maxCount, "connections",

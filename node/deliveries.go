@@ -184,6 +184,9 @@ func (o *outbound) reachedLocked(id uint64, state DeliveryState) (bool, error) {
 		p := s.sender.Progress()
 		last, sent, settled, taken = last+p.Last, sent+max(p.Sent, p.Settled), settled+p.Settled, taken+p.Taken
 	}
+	if o.kept != nil {
+		last = o.kept.last
+	}
 	if id == 0 || id > last {
 		return false, fmt.Errorf("%w: message %d was not sent on %q; the newest is %d", ErrArgument, id, o.name, last)
 	}

@@ -31,6 +31,8 @@ const (
 	EventProgress          = "progress"
 	EventReceiverRestarted = "receiver_restarted"
 	EventSenderRestarted   = "sender_restarted"
+	EventChannelDurable    = "channel_durable"
+	EventStoreFailed       = "store_failed"
 	EventOperation         = "operation"
 	EventPeerFound         = "peer_found"
 	EventAdvertised        = "advertised"

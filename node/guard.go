@@ -160,6 +160,7 @@ func (n *Node) Settle(messages []queue.Message) []queue.Message {
 		if reason != "" {
 			n.losses.add(directionIn, reason, m.Channel, m.From, 1)
 			freePayload(n.memory, m.Data)
+			n.confirmTaken(m)
 			continue
 		}
 		kept = append(kept, *m)

@@ -36,6 +36,7 @@ type inStream struct {
 	stream   *session.Stream
 	receiver *session.Receiver
 	origin   *queue.Source
+	kept     *incoming // nil unless the session is durable
 
 	ctx    context.Context // ends with why the stream ends
 	cancel context.CancelCauseFunc
@@ -264,8 +265,24 @@ func (is *inbounds) enter(in *inStream, open session.Open) error {
 	if fenced != nil {
 		fenced.end(endFenced)
 	}
+	if err := is.keep(in, opened.Replaced); err != nil {
+		return err
+	}
 	if opened.Replaced {
 		is.node.events.Push(EventSenderRestarted, map[string]any{"peer": in.from, "channel": in.name})
+	}
+	return nil
+}
+
+// keep brings a durable session to the disk.
+func (is *inbounds) keep(in *inStream, replaced bool) (err error) {
+	if in.kept, err = is.node.durables.keep(in, replaced); err != nil {
+		is.table.Release(in.stream, in.from, time.Now())
+		is.leave(in)
+		return err
+	}
+	if in.kept != nil {
+		in.origin = in.kept.origin(in.receiver)
 	}
 	return nil
 }

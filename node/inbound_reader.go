@@ -186,6 +186,9 @@ func (r *inReader) reposition() error {
 		r.gap += gap
 		r.node.losses.add(directionIn, lossSkipped, r.name, r.from, gap)
 	}
+	if r.kept != nil {
+		r.kept.keepSoon()
+	}
 	return err
 }
 
@@ -297,6 +300,9 @@ func (r *inReader) handOver() error {
 		fresh, err = r.deliver(fresh)
 		<-r.receiver.Turn
 	}
+	if r.kept != nil {
+		r.kept.keepSoon()
+	}
 	r.discard(fresh)
 	clear(r.pending)
 	r.pending, r.refused, r.bytes = r.pending[:0], r.refused[:0], 0
@@ -306,6 +312,11 @@ func (r *inReader) handOver() error {
 
 // offer answers the messages that are new here. Without an error this reader has the turn.
 func (r *inReader) offer() ([]queue.Message, error) {
+	if r.kept != nil {
+		if err := r.kept.foresee(r.ctx, r.stream.Position()-1); err != nil {
+			return r.pending, err
+		}
+	}
 	if err := r.takeTurn(); err != nil {
 		return r.pending, err
 	}
@@ -318,6 +329,9 @@ func (r *inReader) offer() ([]queue.Message, error) {
 	fresh := r.pending[batch.Duplicates:]
 	for i := range fresh {
 		fresh[i].Source, fresh[i].Sequence, fresh[i].ID = r.origin, batch.First+uint64(i), batch.First+uint64(i)
+	}
+	if r.kept != nil {
+		r.kept.label(r.receiver, fresh, r.refused[batch.Duplicates:])
 	}
 	if len(fresh) > 0 {
 		fresh[0].Gap, r.gap = r.gap, 0
@@ -371,6 +385,11 @@ func leading(refused []refusal) int {
 
 // refuse drops a message by the word of the node's guard, or because nobody can read it.
 func (r *inReader) refuse(m queue.Message, why refusal) error {
+	if why == confirmedBefore {
+		freePayload(r.node.memory, m.Data)
+		r.gap += m.Gap
+		return r.receiver.Settle(1, time.Now())
+	}
 	if err := r.receiver.Drop(1, why.drop, time.Now()); err != nil {
 		return err
 	}

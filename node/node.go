@@ -96,6 +96,7 @@ type Node struct {
 
 	outbounds *outbounds
 	inbounds  *inbounds
+	durables  *durables // nil unless channel.durable
 	frames    *frameBuffers
 	bulk      *bulkTurns
 
@@ -194,6 +195,9 @@ func (n *Node) start() error {
 	if n.id, err = peer.IDFromPrivateKey(key); err != nil {
 		return fmt.Errorf("%w: %v", ErrIdentity, err)
 	}
+	if err := n.openDurables(key); err != nil {
+		return err
+	}
 	if n.certificates, err = newCertificates(n); err != nil {
 		return err
 	}
@@ -234,6 +238,7 @@ func (n *Node) start() error {
 	n.watchMappings()
 	n.certificates.start()
 	n.relays.useConfigured()
+	n.durables.resume()
 	return n.found.start()
 }
 
@@ -351,6 +356,7 @@ func (n *Node) close() error {
 	}
 	n.tasks.Unlock()
 	n.queue.Close()
+	n.durables.close()
 
 	problem := n.awaitEnd(deadline.C)
 	n.topics.outboxes.endAll()

@@ -43,6 +43,7 @@ type outbound struct {
 
 	wake chan struct{} // holds one token when the writer has something to look at
 	came chan struct{} // holds one token when the peer has a new connection
+	kept *kept         // nil unless the channel is durable
 
 	state struct {
 		sync.Mutex
@@ -100,6 +101,13 @@ func (o *outbound) send(ctx context.Context, m outMessage, wait *sentWaiter) (ui
 // sendSome is send, and takes of the messages that follow those that find room at once. It answers the id of the first one and
 // how many it took; their ids follow each other.
 func (o *outbound) sendSome(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (uint64, int, error) {
+	if o.kept != nil {
+		id, taken, err := o.sendKept(ctx, append([][]byte{m.payload}, more...))
+		if wait != nil {
+			*wait = sentWaiter{out: o, id: id}
+		}
+		return id, taken, err
+	}
 	for {
 		id, taken, room, err := o.trySend(ctx, m, more, wait)
 		switch {
@@ -276,12 +284,18 @@ func (o *outbound) sendError(err error) error {
 
 // newSender makes the session of a channel.
 func (n *Node) newSender(channel string, first uint64) *session.Sender {
+	options := n.senderOptions(channel)
+	options.First, options.Durable = first, false // durable ones are made by newKept
+	return session.NewSender(options)
+}
+
+func (n *Node) senderOptions(channel string) session.SenderOptions {
 	limits := n.config.Limits
-	return session.NewSender(session.SenderOptions{
-		Channel: channel, First: first, Messages: limits.SendMessages, Bytes: int(limits.ChannelSendBytes),
+	return session.SenderOptions{
+		Durable: n.durables != nil, Channel: channel, Messages: limits.SendMessages, Bytes: int(limits.ChannelSendBytes),
 		MaxMessage: limits.MessageBytes, ResumeWindow: n.config.Channel.ResumeWindow, ReportTaken: true,
 		Get: n.frames.get, Put: n.frames.put,
-	})
+	}
 }
 
 // What is known of a peer's protocols.

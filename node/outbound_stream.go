@@ -111,6 +111,9 @@ func (o *outbound) connected(c network.Conn) {
 	s := &o.state
 	stream := s.stream
 	if stream == nil {
+		if o.kept != nil {
+			o.comeBackLocked()
+		}
 		o.state.Unlock()
 		select {
 		case o.came <- struct{}{}:
@@ -176,18 +179,26 @@ func readControl(source *bufio.Reader) (session.Head, []byte, error) {
 
 // answer gives a frame to the session. An error ends the stream.
 func (o *outbound) answer(stream *outStream, head session.Head, body []byte) error {
+	if o.kept != nil && head.Type == session.TypeAccept {
+		if err := o.keepAnswer(body); err != nil {
+			return err
+		}
+	}
 	o.state.Lock()
 	defer o.state.Unlock()
 	s := &o.state
 	if s.stream != stream || s.sender == nil {
 		return errOutdated
 	}
-	sender, taken := s.sender, s.sender.Progress().Taken
+	sender, taken, durable := s.sender, s.sender.Progress().Taken, s.sender.Durable()
 	out, err := sender.Receive(stream.generation, head, body)
 	stream.progressed = time.Now()
 	if head.Type == session.TypeAccept && err == nil {
 		stream.accepted, s.failures = true, 0
 		o.stopExpiryLocked()
+		if o.kept != nil {
+			o.tellDurableLocked(durable)
+		}
 	}
 	if now := sender.Progress().Taken; now > taken && out.Taken.First == 0 {
 		s.deliveries.note(fate{o.idsLocked(session.Range{First: taken + 1, Last: now}), fateUntaken, "", false})
@@ -225,7 +236,7 @@ func (o *outbound) streamEnded(stream *outStream, err error) {
 	}
 	s.sender.StreamLost(stream.generation, time.Now())
 	o.tickLocked()
-	if s.sender != nil && s.sender.Unsettled() > 0 {
+	if s.sender != nil && !o.nothingToSendLocked() {
 		o.startWriterLocked()
 	} else {
 		o.poke() // the writer may end
@@ -287,6 +298,9 @@ func (o *outbound) applyLocked(out session.Outcome) {
 	if out.Sending && s.sender != nil && s.sender.Sendable() {
 		o.poke()
 	}
+	if o.kept != nil {
+		o.appliedLocked(out)
+	}
 	s.deliveries.progressed()
 }
 
@@ -295,6 +309,10 @@ func (o *outbound) retireSenderLocked() {
 	s := &o.state
 	o.stopExpiryLocked()
 	if s.sender == nil {
+		return
+	}
+	if o.kept != nil {
+		o.renewKeptLocked()
 		return
 	}
 	last := s.sender.Progress()
@@ -310,6 +328,10 @@ func (o *outbound) retireSenderLocked() {
 // endSessionLocked gives up what is not acknowledged.
 func (o *outbound) endSessionLocked(reason string) {
 	s := &o.state
+	if o.kept != nil {
+		o.pauseKeptLocked()
+		return
+	}
 	stream := s.stream
 	s.stream = nil
 	if s.stopOpening != nil {

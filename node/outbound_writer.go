@@ -51,7 +51,7 @@ func (o *outbound) step() bool {
 		o.writePiece(left.stream, left.sender, left.piece, class)
 		return true
 	}
-	if s.sender == nil || s.stream == nil && s.sender.Unsettled() == 0 {
+	if s.sender == nil || s.stream == nil && o.nothingToSendLocked() {
 		s.writer = false
 		o.state.Unlock()
 		return false
@@ -161,7 +161,7 @@ func (o *outbound) reopen() {
 	ctx, cancel := context.WithTimeout(network.WithAllowLimitedConn(o.node.ctx, "channel"), streamOpenTimeout)
 	defer cancel()
 	o.state.Lock()
-	if o.state.sender == nil {
+	if o.state.sender == nil || o.kept != nil && o.kept.paused {
 		o.state.Unlock()
 		return
 	}
@@ -234,6 +234,9 @@ func (o *outbound) fallBack() bool {
 	o.state.Lock()
 	defer o.state.Unlock()
 	s := &o.state
+	if o.kept != nil {
+		return false // chat confirms nothing: the messages wait for a peer that speaks the protocol
+	}
 	if s.sender == nil || s.closing != nil {
 		return true
 	}

@@ -189,7 +189,9 @@ func (os *outbounds) obtainLocked(name channelName) *outbound {
 	if o := os.state.byName[name.text]; o != nil {
 		return o
 	}
-	return os.addLocked(&outbound{name: name.text}, name.target)
+	o := &outbound{name: name.text}
+	o.kept = os.node.newKept(o)
+	return os.addLocked(o, name.target)
 }
 
 // addLocked makes a new outbound to a peer ready.
@@ -351,7 +353,7 @@ func (o *outbound) finishIdle(limit time.Duration) {
 	o.state.Lock()
 	defer o.state.Unlock()
 	s := &o.state
-	if s.sender == nil || s.sender.Unsettled() > 0 || time.Since(s.lastUse) < limit {
+	if s.sender == nil || s.sender.Unsettled() > 0 || time.Since(s.lastUse) < limit || o.kept != nil {
 		return
 	}
 	if s.stream == nil {
@@ -386,7 +388,7 @@ func (o *outbound) stop(ctx context.Context, refusal error, reason string) {
 	o.state.Unlock()
 	o.drain(ctx)
 	o.state.Lock()
-	finishing := s.sender != nil && s.writer && (s.sender.Err() != nil || s.sender.Finish())
+	finishing := s.sender != nil && s.writer && o.kept == nil && (s.sender.Err() != nil || s.sender.Finish())
 	ended := s.ended
 	o.state.Unlock()
 	if finishing {
@@ -414,6 +416,9 @@ func (o *outbound) flush(ctx context.Context) error {
 	if link != nil {
 		return link.flush(ctx, o.name)
 	}
+	if o.kept != nil {
+		last = o.keptLast()
+	}
 	if last == 0 {
 		return nil
 	}
@@ -437,9 +442,9 @@ func (o *outbound) drain(ctx context.Context) {
 	for asked := false; ; asked = true {
 		o.state.Lock()
 		s := &o.state
-		if s.sender == nil || s.sender.Unsettled() == 0 {
+		if s.sender == nil || s.sender.Unsettled() == 0 || o.kept != nil && s.stream == nil {
 			o.state.Unlock()
-			return
+			return // what a durable channel cannot send now stays on disk
 		}
 		if !asked {
 			s.sender.RequestAck()

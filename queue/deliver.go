@@ -9,6 +9,13 @@ type Source struct {
 	// the queue closes never left.
 	Left func(sequence uint64)
 
+	// Kept says that whoever sent the messages keeps each until the host is done with it: those that wait when the queue
+	// closes are not lost. Back then hears of the first one, if any.
+	Kept bool
+	Back func(sequence uint64)
+	// Evicted, unless nil, hears of each message that the policy evicts. Both are called without the lock.
+	Evicted func(sequence uint64)
+
 	// The queue's lock guards these.
 	upTo  uint64
 	noted bool // in Queue.mu.left
@@ -16,7 +23,7 @@ type Source struct {
 
 // departure is what a Source is told.
 type departure struct {
-	source   *Source
+	tell     func(sequence uint64)
 	sequence uint64
 }
 
@@ -36,7 +43,7 @@ func (q *Queue) collectDeparturesLocked() {
 	after := q.afterLocked()
 	for _, s := range q.mu.left {
 		s.noted = false
-		after.left = append(after.left, departure{s, s.upTo})
+		after.left = append(after.left, departure{s.Left, s.upTo})
 	}
 	clear(q.mu.left)
 	q.mu.left = q.mu.left[:0]

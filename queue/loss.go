@@ -66,7 +66,7 @@ func (a *aftermath) report(o *Options) {
 		}
 	}
 	for _, d := range a.left {
-		d.source.Left(d.sequence)
+		d.tell(d.sequence)
 	}
 	if max(cap(a.freed), cap(a.losses), cap(a.left)) > maxAftermath {
 		return

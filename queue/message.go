@@ -13,6 +13,9 @@ type Message struct {
 	// Gap is set on hand-over: messages lost on this channel right before this one. A Put may give those that it knows of.
 	Gap uint64
 
+	// Again says that the message may have been handed over before, by an earlier process.
+	Again bool
+
 	Source   *Source // who wants to know when it is out of the queue; nil: nobody
 	Sequence uint64  // of the message within its source, growing
 }

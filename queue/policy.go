@@ -162,6 +162,10 @@ func (q *Queue) evictAllLocked(ch *channel, p *peer, size int64) *budget {
 func (q *Queue) evictLocked(ch *channel, reason Reason) {
 	m := q.popLocked(ch)
 	q.loseLocked(ch, &m, reason)
+	if s := m.Source; s != nil && s.Evicted != nil {
+		after := q.afterLocked()
+		after.left = append(after.left, departure{s.Evicted, m.Sequence})
+	}
 	gap := &ch.tailGap
 	if ch.n > 0 {
 		gap = &ch.at(0).Gap

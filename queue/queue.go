@@ -133,9 +133,29 @@ func (q *Queue) Close() {
 	q.endReceiversLocked()
 }
 
+// giveBackLocked takes out a message that its sender keeps: it counts as if it had never come.
+func (q *Queue) giveBackLocked(ch *channel, s *Source, first bool) {
+	m := q.popLocked(ch)
+	q.mu.received--
+	after := q.afterLocked()
+	if m.Data != nil {
+		after.freed = append(after.freed, m.Data)
+	}
+	if first && s.Back != nil {
+		after.left = append(after.left, departure{s.Back, m.Sequence})
+	}
+}
+
 func (q *Queue) closeChannelLocked(ch *channel) {
+	var back *Source
 	for ch.n > 0 {
+		s := ch.at(0).Source
 		ch.at(0).Source = nil // nobody took it
+		if s != nil && s.Kept {
+			q.giveBackLocked(ch, s, s != back)
+			back = s
+			continue
+		}
 		q.evictLocked(ch, NodeClosed)
 	}
 	for ch.waiters.n > 0 {

@@ -422,6 +422,12 @@ public:
     bool inspector() const noexcept { return (message_->flags & PEERBUS_INSPECTOR) != 0; }
     std::string_view node_id() const noexcept { return message_->node_id == nullptr ? "" : message_->node_id; }
 
+    // Its sender keeps it until Node::confirm; an earlier process may have received it, too.
+    bool durable() const noexcept { return (message_->flags & PEERBUS_DURABLE) != 0; }
+    bool redelivered() const noexcept { return (message_->flags & PEERBUS_REDELIVERED) != 0; }
+
+    const peerbus_message &raw() const noexcept { return *message_; }
+
 private:
     const peerbus_message *message_;
 };
@@ -749,6 +755,14 @@ public:
         return try_receive_from(channel, timeout).value();
     }
 
+    // The program is done with messages of durable channels: see peerbus_confirm. How many of them are.
+    Result<int> try_confirm(const Message &message) { return confirmed(&message.raw(), 1); }
+    int confirm(const Message &message) { return try_confirm(message).value(); }
+    Result<int> try_confirm(const Batch &batch) {
+        return batch.empty() ? Result<int>(0) : confirmed(&batch[0].raw(), static_cast<int>(batch.size()));
+    }
+    int confirm(const Batch &batch) { return try_confirm(batch).value(); }
+
     // Messages that wait. MessageQueueLength has no code; a closed or failed node shows in the next other call.
     int waiting() const noexcept { return MessageQueueLength(instance_); }
 
@@ -915,6 +929,12 @@ private:
         const detail::Text text(argument);
         if (auto failure = detail::cut(text)) return *failure;
         return detail::done(answer(function(instance_, text.c_str())));
+    }
+
+    Result<int> confirmed(const peerbus_message *messages, int count) {
+        const int code = peerbus_confirm(instance_, messages, count);
+        if (code < 0) return failed(code);
+        return code;
     }
 
     Result<Batch> take(const char *channel, Milliseconds timeout, ReceiveLimits limits) {

@@ -90,6 +90,10 @@ func (r *Receiver) AppendAck(b []byte, generation uint64) []byte {
 	s.told = len(s.drops)
 	s.ack.clear()
 	ack := Ack{Accepted: s.expected - s.pending, Window: uint64(s.window)}
+	if r.durable {
+		ack.Accepted = min(ack.Accepted, s.stored)
+		s.taken = ack.Accepted
+	}
 	if r.taken {
 		ack.Taken = s.taken
 	}

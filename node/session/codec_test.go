@@ -30,7 +30,7 @@ type vector struct {
 	Session, Instance               string
 	Generation, Oldest, Born, Next  uint64
 	ReportTaken                     bool `json:"report_taken"`
-	Early, Forgetful                bool
+	Early, Forgetful, Durable       bool
 	AckMessages                     uint64 `json:"ack_messages"`
 	AckBytes                        uint64 `json:"ack_bytes"`
 	Channel                         string
@@ -132,9 +132,9 @@ func parseID(t *testing.T, text string) (id ID) {
 func (v vector) fields(t *testing.T) any {
 	switch v.Type {
 	case TypeOpen:
-		return Open{parseID(t, v.Session), parseID(t, v.Instance), v.Generation, v.Oldest, v.ReportTaken, v.Early, v.AckMessages, v.AckBytes, v.Channel}
+		return Open{parseID(t, v.Session), parseID(t, v.Instance), v.Generation, v.Oldest, v.ReportTaken, v.Early, v.AckMessages, v.AckBytes, v.Channel, v.Durable}
 	case TypeAccept:
-		return Accept{parseID(t, v.Instance), v.Born, v.Next, v.MaxMessage, v.Codecs, v.Forgetful}
+		return Accept{parseID(t, v.Instance), v.Born, v.Next, v.MaxMessage, v.Codecs, v.Forgetful, v.Durable}
 	case TypeAck:
 		return Ack{v.Accepted, v.Taken, v.Window}
 	case TypePosition:

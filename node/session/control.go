@@ -12,8 +12,10 @@ const minor = 0
 const (
 	openReportTaken = 1
 	openEarly       = 2
+	openDurable     = 4
 
 	acceptForgetful = 1
+	acceptDurable   = 2
 )
 
 // Open is the first frame of a stream, from the sender.
@@ -28,6 +30,7 @@ type Open struct {
 	AckMessages uint64 // acknowledge at the latest after so many messages ...
 	AckBytes    uint64 // ... or so many payload bytes
 	Channel     string
+	Durable     bool // the sender keeps the session on disk, and asks the receiver to
 }
 
 // Accept is the first frame of the answer.
@@ -38,6 +41,7 @@ type Accept struct {
 	MaxMessage uint64 // the largest payload that it takes
 	Codecs     uint64 // bit n: takes codec n
 	Forgetful  bool   // when the session began, others had lately been forgotten before their time: this one perhaps too
+	Durable    bool   // the receiver keeps the session on disk: accepted messages are there, taken ones were confirmed
 }
 
 // Ack says how far the receiver is. Each number is the first one of which the statement does not hold.
@@ -110,7 +114,7 @@ func AppendOpen(b []byte, o Open) []byte {
 	f = append(f, o.Instance[:]...)
 	f = binary.AppendUvarint(f, o.Generation)
 	f = binary.AppendUvarint(f, o.Oldest)
-	f = append(f, flagByte(o.ReportTaken, openReportTaken)|flagByte(o.Early, openEarly))
+	f = append(f, flagByte(o.ReportTaken, openReportTaken)|flagByte(o.Early, openEarly)|flagByte(o.Durable, openDurable))
 	f = binary.AppendUvarint(f, o.AckMessages)
 	f = binary.AppendUvarint(f, o.AckBytes)
 	f = binary.AppendUvarint(f, uint64(len(o.Channel)))
@@ -124,7 +128,7 @@ func ParseOpen(fields []byte) (Open, error) {
 	f.byte() // minor
 	o := Open{Session: f.id(), Instance: f.id(), Generation: f.sequence(), Oldest: f.sequence()}
 	flags := f.uvarint()
-	o.ReportTaken, o.Early = flags&openReportTaken != 0, flags&openEarly != 0
+	o.ReportTaken, o.Early, o.Durable = flags&openReportTaken != 0, flags&openEarly != 0, flags&openDurable != 0
 	o.AckMessages, o.AckBytes = f.uvarint(), f.uvarint()
 	o.Channel = f.text(MaxChannelName)
 	if err := f.extensions(); err != nil {
@@ -156,7 +160,7 @@ func AppendAccept(b []byte, a Accept) []byte {
 	f = binary.AppendUvarint(f, a.Next)
 	f = binary.AppendUvarint(f, a.MaxMessage)
 	f = binary.AppendUvarint(f, a.Codecs)
-	f = append(f, flagByte(a.Forgetful, acceptForgetful))
+	f = append(f, flagByte(a.Forgetful, acceptForgetful)|flagByte(a.Durable, acceptDurable))
 	return appendControl(b, TypeAccept, f)
 }
 
@@ -165,7 +169,8 @@ func ParseAccept(fields []byte) (Accept, error) {
 	f := body{rest: fields}
 	f.byte() // minor
 	a := Accept{Instance: f.id(), Born: f.sequence(), Next: f.sequence(), MaxMessage: f.uvarint(), Codecs: f.uvarint()}
-	a.Forgetful = f.uvarint()&acceptForgetful != 0
+	flags := f.uvarint()
+	a.Forgetful, a.Durable = flags&acceptForgetful != 0, flags&acceptDurable != 0
 	if err := f.extensions(); err != nil {
 		return Accept{}, err
 	}

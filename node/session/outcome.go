@@ -15,6 +15,7 @@ const (
 	ReasonViolation Reason = "protocol_violation"
 	ReasonClosed    Reason = "closed"
 	ReasonSkipped   Reason = "skipped"
+	ReasonDamaged   Reason = "store_damaged"
 )
 
 // Reason is the word for events and counters. It differs from that of the peer, which counts the same message as its own loss.

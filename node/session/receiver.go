@@ -37,6 +37,7 @@ type Receiver struct {
 	session  ID
 	channel  string
 	taken    bool // the sender wants to know what the application took
+	durable  bool // both sides keep the session: durable_receiver.go
 	// forgetful: when the session began, others had lately been forgotten before their time.
 	forgetful bool
 
@@ -55,6 +56,12 @@ type Receiver struct {
 		drops      []Dropped // that the sender may not know of, ascending
 		told       int       // of drops, those that this stream was told
 		ack        ackState
+
+		// Of a durable session:
+		ledger                 Ledger
+		stored                 uint64 // Ledger.Next as it is on disk
+		version, storedVersion uint64 // of ReceiverState
+		retired                bool
 	}
 }
 
@@ -73,6 +80,7 @@ func newReceiver(open Open, instance ID, o ReceiverOptions) *Receiver {
 		session: open.Session, channel: open.Channel, taken: open.ReportTaken,
 	}
 	r.state.expected = open.Oldest
+	r.state.ledger.Next, r.state.stored = open.Oldest, open.Oldest
 	r.state.born, r.state.begun = open.Generation, open.Generation == 1
 	r.state.window = o.Window
 	r.state.ack.limits(open, o)
@@ -95,7 +103,7 @@ func (r *Receiver) attach(open Open) (stream, fenced *Stream, err error) {
 	stream = &Stream{receiver: r, generation: open.Generation, maxMessage: r.options.MaxMessage, codecs: r.options.Codecs}
 	s.generation, s.current = open.Generation, stream
 	stream.accept = Accept{
-		Instance: r.instance, Born: s.born, Next: s.expected, Forgetful: r.forgetful,
+		Instance: r.instance, Born: s.born, Next: s.expected, Forgetful: r.forgetful, Durable: r.durable,
 		MaxMessage: uint64(r.options.MaxMessage), Codecs: r.options.Codecs,
 	}
 	if open.Early {
@@ -103,6 +111,7 @@ func (r *Receiver) attach(open Open) (stream, fenced *Stream, err error) {
 	}
 	r.forgetDropsLocked(open.Oldest)
 	s.told = 0
+	s.ack.limits(open, r.options)
 	s.ack.force = true
 	return stream, fenced, nil
 }
@@ -168,6 +177,7 @@ func (r *Receiver) Reposition(st *Stream) (gap uint64, err error) {
 	if s.begun {
 		gap = st.position - s.expected
 	}
+	r.doneLocked(Range{s.expected, st.position - 1})
 	s.expected = st.position
 	return gap, nil
 }
@@ -191,6 +201,7 @@ func (r *Receiver) Drop(count int, reason DropReason, now time.Time) error {
 		return err
 	}
 	r.addDropLocked(Dropped{First: dropped, Count: uint64(count), Reason: reason})
+	r.doneLocked(Range{dropped, dropped + uint64(count) - 1})
 	r.signalLocked(first)
 	return nil
 }
@@ -218,7 +229,7 @@ func (r *Receiver) Taken(next uint64, now time.Time) {
 func (r *Receiver) takeLocked(now time.Time) (first bool) {
 	s := &r.state
 	next := min(s.left, s.expected-s.pending)
-	if next <= s.taken || !r.taken {
+	if next <= s.taken || !r.taken || r.durable {
 		return false
 	}
 	first = s.ack.note(int(min(next-max(s.taken, 1), 1<<20)), now)

@@ -19,6 +19,8 @@ type SenderOptions struct {
 	ResumeWindow time.Duration
 	// ReportTaken asks the receiver to say what its application took.
 	ReportTaken bool
+	// Durable: the host keeps the messages on disk. They wait for a stream without end.
+	Durable bool
 
 	// Get and Put lend buffers of at least the given capacity; by default they come from the heap.
 	Get func(size int) []byte
@@ -76,6 +78,7 @@ type Sender struct {
 	taken      uint64 // newest id that the receiver's application took
 	maxMessage int    // the smaller one of both sides' limits
 	codecs     uint64 // that the receiver takes; 0: it has not answered yet
+	durable    bool   // the receiver keeps the session on disk too
 
 	waitingSince time.Time // unsettled messages wait for a stream since then
 	closed       error

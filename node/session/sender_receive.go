@@ -63,7 +63,7 @@ func (s *Sender) onAccept(a Accept, out *Outcome) error {
 	if err := s.checkAccept(a, continues); err != nil {
 		return err
 	}
-	s.instance, s.born, st.accepted = a.Instance, a.Born, true
+	s.instance, s.born, s.durable, st.accepted = a.Instance, a.Born, a.Durable, true
 	s.codecs = a.Codecs | 1<<CodecNone
 	s.waitingSince = time.Time{}
 	out.Sending = true

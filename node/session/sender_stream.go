@@ -30,7 +30,7 @@ func (s *Sender) OpenStream() (generation uint64, hello []byte) {
 	s.stream = outStream{attached: true, exposedBefore: s.exposed, settledBefore: s.settled, ackable: s.settled, limit: InitialWindow}
 	open := Open{
 		Session: s.options.Session, Instance: s.instance, Generation: s.generation, Oldest: s.settled + 1,
-		ReportTaken: s.options.ReportTaken, Channel: s.options.Channel,
+		ReportTaken: s.options.ReportTaken, Durable: s.options.Durable, Channel: s.options.Channel,
 		AckMessages: uint64(max(1, s.options.Messages/4)), AckBytes: uint64(max(1, s.options.Bytes/4)),
 	}
 	if s.generation == 1 && !s.instance.IsZero() {
@@ -215,7 +215,7 @@ func (s *Sender) detach() {
 
 func (s *Sender) startWaiting(now time.Time) {
 	switch {
-	case s.stream.accepted || s.Unsettled() == 0:
+	case s.stream.accepted || s.Unsettled() == 0 || s.options.Durable:
 		s.waitingSince = time.Time{}
 	case s.waitingSince.IsZero():
 		s.waitingSince = now

@@ -20,6 +20,7 @@ type TableOptions struct {
 // for concurrent use.
 type Table struct {
 	options TableOptions
+	durable ID // the instance of durable sessions, which outlives the process; zero: there are none
 	state   struct {
 		sync.Mutex
 		peers    map[string]*peerTable
@@ -98,25 +99,62 @@ func (t *Table) Open(peer string, open Open, now time.Time) (Opened, error) {
 }
 
 func (t *Table) beginLocked(peer string, open Open, now time.Time) (Opened, error) {
-	if err := t.makeRoomLocked(peer, now); err != nil {
-		return Opened{}, err
+	old := t.durableLocked(peer, open.Channel)
+	if old == nil {
+		if err := t.makeRoomLocked(peer, now); err != nil {
+			return Opened{}, err
+		}
 	}
-	receiver := newReceiver(open, t.options.Instance, t.options.Receiver)
+	receiver := t.newReceiver(open)
 	receiver.forgetful = t.forgetfulLocked(peer, now)
 	stream, _, err := receiver.attach(open)
 	if err != nil {
 		return Opened{}, err
 	}
+	owner := t.ownerLocked(peer)
+	_, replaced := owner.channels[open.Channel]
+	owner.sessions[open.Session] = &entry{receiver: receiver, peer: peer}
+	owner.channels[open.Channel] = open.Session
+	t.state.count++
+	opened := Opened{Stream: stream, Fresh: true, Replaced: replaced}
+	if old != nil {
+		opened.Fenced = old.receiver.retire()
+		t.forgetLocked(old)
+	}
+	return opened, nil
+}
+
+// durableLocked answers the durable session of a channel, nil if there is none. On disk there is one at most: a new session of
+// the channel ends it.
+func (t *Table) durableLocked(peer, channel string) *entry {
+	owner := t.state.peers[peer]
+	if owner == nil {
+		return nil
+	}
+	if e := owner.sessions[owner.channels[channel]]; e != nil && e.receiver.durable {
+		return e
+	}
+	return nil
+}
+
+func (t *Table) newReceiver(open Open) *Receiver {
+	instance := t.options.Instance
+	durable := open.Durable && !t.durable.IsZero()
+	if durable {
+		instance = t.durable
+	}
+	r := newReceiver(open, instance, t.options.Receiver)
+	r.durable = durable
+	return r
+}
+
+func (t *Table) ownerLocked(peer string) *peerTable {
 	owner := t.state.peers[peer]
 	if owner == nil {
 		owner = &peerTable{sessions: map[ID]*entry{}, channels: map[string]ID{}, detached: list.New()}
 		t.state.peers[peer] = owner
 	}
-	_, replaced := owner.channels[open.Channel]
-	owner.sessions[open.Session] = &entry{receiver: receiver, peer: peer}
-	owner.channels[open.Channel] = open.Session
-	t.state.count++
-	return Opened{Stream: stream, Fresh: true, Replaced: replaced}, nil
+	return owner
 }
 
 // forgetfulLocked tells whether a session of the peer that is still worth resuming may have been forgotten.
@@ -144,6 +182,9 @@ func (t *Table) makeRoomLocked(peer string, now time.Time) error {
 
 func (t *Table) evictLocked(from *list.List, forgot *time.Time, now time.Time) bool {
 	oldest := from.Front()
+	for oldest != nil && !oldest.Value.(*entry).forgettable() {
+		oldest = oldest.Next()
+	}
 	if oldest == nil {
 		return false
 	}
@@ -195,12 +236,14 @@ func (t *Table) findLocked(st *Stream, peer string) *entry {
 func (t *Table) Sweep(now time.Time) time.Time {
 	t.state.Lock()
 	defer t.state.Unlock()
-	for {
-		oldest := t.state.detached.Front()
+	for oldest, next := t.state.detached.Front(), (*list.Element)(nil); ; oldest = next {
 		if oldest == nil {
 			return time.Time{}
 		}
 		e := oldest.Value.(*entry)
+		if next = oldest.Next(); !e.forgettable() {
+			continue
+		}
 		if end := e.since.Add(t.options.Keep); now.Before(end) {
 			return end
 		}
@@ -215,6 +258,16 @@ func (t *Table) unlistLocked(e *entry) {
 	t.state.detached.Remove(e.global)
 	t.state.peers[e.peer].detached.Remove(e.own)
 	e.global, e.own = nil, nil
+}
+
+// forgettable tells whether a session may be forgotten to make room, or after a while. A durable one may not: nobody could tell
+// then what was confirmed.
+func (e *entry) forgettable() bool { return !e.receiver.durable || e.receiver.isFinished() }
+
+func (r *Receiver) isFinished() bool {
+	r.state.Lock()
+	defer r.state.Unlock()
+	return r.state.finished
 }
 
 func (t *Table) forgetLocked(e *entry) {

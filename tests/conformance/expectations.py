@@ -199,6 +199,12 @@ ARGUMENTS = {
         "null_data": ("&(peerbus_slice){NULL, 5}", INVALID),
         "too_large": ("&(peerbus_slice){big, SIZE_MAX}", TOO_LARGE),
     },
+    ("const peerbus_message *", "messages"): {
+        "null": ("NULL", INVALID),
+        "null_channel": ("&(peerbus_message){.id = 1}", INVALID),
+        "bad_channel": ('&(peerbus_message){.channel = "?", .id = 1}', INVALID),
+        "no_utf8": ('&(peerbus_message){.channel = "\\xff", .id = 1}', INVALID),
+    },
     ("int", "policy"): number("PEERBUS_BLOCK", "PEERBUS_LATEST"),
     ("int", "what"): number("PEERBUS_WAKE_MESSAGES", "PEERBUS_WAKE_EVENTS"),
     ("long long", "operation"): values(
@@ -604,6 +610,7 @@ FUNCTIONS = {
         ),
     ),
     "peerbus_batch_free": Function({"batch": "NULL"}, **VOID),
+    "peerbus_confirm": Function({**LIVE, "messages": "&(peerbus_message){.channel = direct, .id = 1}", "count": "1"}),
     "peerbus_wait": Function(
         {**LIVE, "channel": "NULL", "timeout_ms": "0"},
         abuse={("channel", "null"): SUCCESS},

@@ -16,6 +16,8 @@ if sys.maxsize < 2**63 - 1:
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from ._confirm import Confirmer
+
     Payload = Union[bytes, bytearray, memoryview, Buffer]
     """What can be sent: bytes, bytearray, memoryview, a NumPy array, anything with the buffer protocol."""
 else:
@@ -129,6 +131,21 @@ class Message:
         self.inspector = inspector
         """Pools found that the sender is the configured inspector and speaks as such."""
 
+    redelivered = False
+    """An earlier process of this node may have received it, too. Only messages of durable channels are."""
+
+    @property
+    def durable(self) -> bool:
+        """Its sender keeps it until it is confirmed; it comes again after a restart of this process."""
+        return False
+
+    def confirm(self) -> None:
+        """Says that the program is done with a message of a durable channel: it never comes again, and its sender learns
+        that it was taken. Returns when the disk has it, which takes some milliseconds; ``Node.confirm`` takes many at once,
+        and does not hold up an event loop. Other messages need nothing.
+
+        Raises StoreError: it may come again; ClosedError once the node is closed."""
+
     def __bytes__(self) -> bytes:
         return bytes(self.data)
 
@@ -161,7 +178,7 @@ _BASE = 1
 _BATCH = struct.Struct("=2Q")  # peerbus_batch: messages, count
 _MESSAGE = struct.Struct("=9Q8x")  # peerbus_message without its reserved word
 _WORDS = 10  # of 64 bits in a peerbus_message
-_VERIFIED, _INSPECTOR = 1, 2  # peerbus_message_flag
+_VERIFIED, _INSPECTOR, _DURABLE, _REDELIVERED = 1, 2, 4, 8  # peerbus_message_flag
 _string_at = ctypes.string_at
 _new_message = object.__new__
 
@@ -192,13 +209,13 @@ class _Texts(Dict[int, str]):
         return text
 
 
-def messages(library: _library.Library, batch: int) -> List[Message]:
-    """The messages of a batch that peerbus_receive returned. Takes the batch over."""
+def messages(library: _library.Library, batch: int, confirmer: Optional[Confirmer] = None) -> List[Message]:
+    """The messages of a batch that the library handed over; the batch is ours. Without a confirmer none waits for one."""
     table, count = _BATCH.unpack_from(_everything, batch - _BASE)
     table -= _BASE
     if count == 1:
         data, size, sender, channel, protocol, gap, _, flags, id = _MESSAGE.unpack_from(_everything, table)
-        if size <= _SMALL and not flags & _VERIFIED:
+        if size <= _SMALL and not flags:
             data -= _BASE
             payload = memoryview(_everything[data : data + size].tobytes())
             message = Message(_text(sender), _text(channel), payload, _text(protocol), gap, id)
@@ -208,17 +225,17 @@ def messages(library: _library.Library, batch: int) -> List[Message]:
     owner.free = library.c.peerbus_batch_free
     owner.batch = batch
     memory = memoryview(owner).cast("B").toreadonly()
-    return _messages(memory, memory[table : table + count * _MESSAGE.size].cast("Q"), count)
+    return _messages(memory, memory[table : table + count * _MESSAGE.size].cast("Q"), count, confirmer)
 
 
-def _messages(memory: memoryview, table: memoryview, count: int) -> List[Message]:
+def _messages(memory: memoryview, table: memoryview, count: int, confirmer: Optional[Confirmer]) -> List[Message]:
     """The messages of a table. Runs of one channel, which most batches are, get their texts once."""
     columns = [table[field::_WORDS] for field in range(_WORDS - 1)]
     starts, sizes, senders, channels, protocols, gaps, _, flags, ids = columns
     texts = _Texts()
     if flags[0] or not all(_uniform(column, count) for column in (senders, channels, protocols, flags)):
         rows = zip(*(column.tolist() for column in columns))
-        return [_message(memory, texts, row) for row in rows]
+        return [_message(memory, texts, row, confirmer) for row in rows]
     sender, channel, protocol = texts[senders[0]], texts[channels[0]], texts[protocols[0]]
     found = []
     for start, size, gap, id in zip(starts.tolist(), sizes.tolist(), gaps.tolist(), ids.tolist()):
@@ -235,10 +252,11 @@ def _uniform(column: memoryview, count: int) -> bool:
     return column.tobytes() == column[:1].tobytes() * count
 
 
-def _message(memory: memoryview, texts: _Texts, row: Tuple[int, ...]) -> Message:
+def _message(memory: memoryview, texts: _Texts, row: Tuple[int, ...], confirmer: Optional[Confirmer]) -> Message:
     start, size, sender, channel, protocol, gap, node_id, flags, id = row
     data = memory[start - _BASE : start - _BASE + size]
-    if not flags & _VERIFIED:
-        return Message(texts[sender], texts[channel], data, texts[protocol], gap, id)
-    inspector = bool(flags & _INSPECTOR)
-    return Message(texts[sender], texts[channel], data, texts[protocol], gap, id, texts[node_id], inspector)
+    node = texts[node_id] if flags & _VERIFIED else None
+    fields = (texts[sender], texts[channel], data, texts[protocol], gap, id, node, bool(flags & _INSPECTOR))
+    if not flags & _DURABLE or confirmer is None:
+        return Message(*fields)
+    return confirmer.message(bool(flags & _REDELIVERED), *fields)

@@ -164,6 +164,12 @@ class LostError(PeerbusError):
     code = "LOST"
 
 
+class StoreError(PeerbusError):
+    """The file of durable channels is damaged, foreign, in use, or cannot be written; the text says which."""
+
+    code = "STORE"
+
+
 class LibraryError(PeerbusError, ImportError):
     """The shared library is missing, cannot be loaded or has another binary interface."""
 
@@ -195,6 +201,7 @@ _BY_NUMBER: Tuple[Type[PeerbusError], ...] = (
     ForkedError,
     InternalError,
     LostError,
+    StoreError,
 )
 _BY_NAME: Dict[str, Type[PeerbusError]] = {kind.code: kind for kind in _BY_NUMBER}
 

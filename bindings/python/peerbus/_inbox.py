@@ -12,6 +12,7 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional, TypeVar
 
 from . import _buffers, _errors, _library
 from ._buffers import Message
+from ._confirm import Confirmer
 from ._waiting import LoopWatch, Steps, Waiter, passed
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Inbox:
     def __init__(self, library: _library.Library, instance: int) -> None:
         self._library = library
         self._instance = instance
+        self.confirmer = Confirmer(library, instance)
         self.descriptor = os.dup(library.check(library.c.peerbus_wake_descriptor(instance, _WAKE_MESSAGES)))
         self._lock = threading.Lock()
         self._pending: Deque[Message] = deque()
@@ -201,7 +203,7 @@ class Inbox:
         if count > 0:
             batch = self._batch.value
             assert batch is not None
-            return _buffers.messages(self._library, batch)
+            return _buffers.messages(self._library, batch, self.confirmer)
         if count != 0 and count != _INTERRUPTED:
             self._library.check(count)
         return []
@@ -234,7 +236,7 @@ class Inbox:
             with self._lock:
                 self._lingering = False
                 if batch.value is not None:
-                    fetched = _buffers.messages(self._library, batch.value)
+                    fetched = _buffers.messages(self._library, batch.value, self.confirmer)
                     batch.value = None
                     if count > 0 and count <= wanted:
                         taken = fetched

@@ -66,6 +66,7 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "peerbus_send": [_INT, _INT, _TEXT, ctypes.c_void_p, ctypes.c_size_t, _INT],
     "peerbus_channel_open": [_INT, _INT, _TEXT, _INT],
     "peerbus_channel_send": [_INT, _INT, _INT, ctypes.c_void_p, ctypes.c_size_t, _INT, ctypes.c_void_p],
+    "peerbus_confirm": [_INT, _INT, ctypes.c_void_p, _INT],
     "peerbus_channel_send_batch": [_INT, _INT, _INT, ctypes.c_void_p, _INT, _INT, ctypes.c_void_p],
     "peerbus_channel_wait": [_INT, _INT, _INT, ctypes.c_uint64, _INT, _INT],
     "peerbus_channel_configure": [_INT, _INT, _INT, _TEXT],

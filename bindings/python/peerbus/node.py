@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, AsyncIterator, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _config, _errors, _library
 from ._buffers import Message, Payload
@@ -405,6 +405,12 @@ class Node(_Face):
         inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
         return await run_async(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
 
+    async def confirm(self, messages: Union[Message, Iterable[Message]]) -> None:
+        """Says that the program is done with messages of durable channels: see ``Message.confirm``. Many at once cost one
+        writing of the disk. Others among them are fine."""
+        confirmer = self._core.live.inbox.confirmer
+        await run_async(lambda waiter: confirmer.steps(waiter, messages))
+
     def messages(self, channel: Optional[str] = None) -> AsyncIterator[Message]:
         """The messages as they come, for ``async for``; ends when the node is closed.
 
@@ -581,6 +587,11 @@ class BlockingNode(_Face):
             if taken:
                 return taken
         return run_blocking(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
+
+    def confirm(self, messages: Union[Message, Iterable[Message]]) -> None:
+        """See Node.confirm."""
+        listed = [messages] if isinstance(messages, Message) else list(messages)
+        self._core.live.inbox.confirmer.confirm(listed)
 
     def messages(self, channel: Optional[str] = None) -> Iterator[Message]:
         """The messages as they come, for ``for``; ends when the node is closed."""

@@ -261,6 +261,7 @@ class P2P:
         live = self._core.live
         fetched = live.inbox.pop_pending()
         if fetched:  # by receiving through ``node``
+            live.inbox.confirmer.confirm(fetched)
             return [{"from": one.sender, "data": bytes(one), "protocol": one.protocol} for one in fetched]
         return _parse_popped(live.native, live.native.c.PopMessages(live.instance))
 
