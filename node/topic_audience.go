@@ -70,7 +70,16 @@ func (d *directTopic) joined(id peer.ID) {
 	}
 }
 
-// left: pub/sub says that a peer no longer announces itself, or that its connection has ended.
+// heard notes whether a peer announced itself or took that back; joined or left follows. pubsub's event loop calls it.
+func (d *directTopic) heard(id peer.ID, announced bool) {
+	for _, s := range d.audience.Load().subscribers {
+		if s.id == id {
+			s.withdrew.Store(!announced)
+		}
+	}
+}
+
+// left: pub/sub says that a peer no longer announces itself, or that its stream has ended, perhaps before its connection has.
 func (d *directTopic) left(id peer.ID) {
 	d.state.Lock()
 	defer d.state.Unlock()
@@ -78,7 +87,7 @@ func (d *directTopic) left(id peer.ID) {
 	switch {
 	case s == nil || s.leaving != nil:
 		return
-	case s.refusedAt.Load() != 0:
+	case s.refusedAt.Load() != 0 || s.withdrew.Load():
 		d.removeLocked(s)
 	case d.node.isConnected(id):
 		s.leaving = time.AfterFunc(leaveGrace, func() { d.node.run("leave of a subscriber", func() { d.leaveFinally(s) }) })
@@ -96,7 +105,12 @@ func (d *directTopic) leaveFinally(s *subscriber) {
 	if s.leaving == nil || d.state.members[s.id] != s {
 		return
 	}
-	d.removeLocked(s)
+	if d.node.isConnected(s.id) {
+		d.removeLocked(s)
+	} else {
+		s.leaving = nil
+		s.awaySince.Store(time.Now().UnixNano())
+	}
 	d.changedLocked()
 	d.pushEvent(EventTopicPeerLeft, s.id)
 }

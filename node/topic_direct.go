@@ -101,14 +101,21 @@ func (ds *directTopics) open(name channelName, overflow TopicOverflow) (*directT
 		d.announced.stop()
 		return nil, err
 	}
-	ds.state.Lock()
-	defer ds.state.Unlock()
-	if ds.state.closed {
+	if !ds.add(d) {
 		d.close()
 		return nil, ErrClosed
 	}
-	ds.state.open[name.text] = d
 	return d, nil
+}
+
+// add answers false once the node closes.
+func (ds *directTopics) add(d *directTopic) bool {
+	ds.state.Lock()
+	defer ds.state.Unlock()
+	if !ds.state.closed {
+		ds.state.open[d.name.text] = d
+	}
+	return !ds.state.closed
 }
 
 // close makes a topic gossip again.

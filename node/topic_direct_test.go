@@ -339,6 +339,20 @@ func TestASubscriberThatIsGoneIsReported(t *testing.T) {
 	}
 }
 
+// TestAStreamThatEndsBeforeItsConnectionMeansAwayNotUnsubscribed: pub/sub may notice the end of a killed peer first.
+func TestAStreamThatEndsBeforeItsConnectionMeansAwayNotUnsubscribed(t *testing.T) {
+	a, b := startPair(t)
+	topic := topicName(a.id, "x")
+	subscribeDirect(t, topic, a, b)
+	d := a.topics.direct.find(topic)
+	d.left(b.id)
+	sever(t, a, b)
+	eventOf(t, a, EventTopicPeerLeft, map[string]any{"peer": b.id.String(), "channel": topic})
+	if info, err := a.TopicInfo(topic); err != nil || len(info.Subscribers) != 1 || info.Subscribers[0].State != "away" {
+		t.Errorf("info %+v, %v", info, err)
+	}
+}
+
 // sever ends the connections of two nodes and keeps them from connecting again.
 func sever(t testing.TB, a, b *Node) {
 	t.Helper()

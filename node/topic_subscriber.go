@@ -15,8 +15,8 @@ import (
 const (
 	// refusalPause is how long a subscriber that refused the messages of its topic gets none.
 	refusalPause = time.Second
-	// leaveGrace is how long a connected subscriber may withdraw its announcement: pub/sub does so, and announces again, when
-	// one of several connections ends.
+	// leaveGrace is how long a connected subscriber may be without its announcement: pub/sub forgets it, and hears it again, when
+	// one of several connections ends; and it may notice the end of the only one first.
 	leaveGrace = 2 * time.Second
 	// maxSubscribers bounds the subscribers of one direct topic, those without a connection included.
 	maxSubscribers = 4096
@@ -32,12 +32,14 @@ const (
 //	      it refuses   |  |  announced, or after refusalPause
 //	                   v  |
 //	                  refusing: reported as peer_refused
-//	any --- it unsubscribed (leaveGrace over, or refusing when it left), or we disconnected it ---> (none)
+//	any --- it unsubscribed, or was connected without an announcement for leaveGrace,
+//	        or was refusing when it left, or we disconnected it ---------------------> (none)
 type subscriber struct {
 	id        peer.ID
 	out       *outbound
 	refusedAt atomic.Int64 // in Unix nanoseconds; 0: not
 	awaySince atomic.Int64 // 0: announced
+	withdrew  atomic.Bool  // it unsubscribed
 	dropped   atomic.Uint64
 
 	leaving *time.Timer // of leaveGrace; the topic's lock guards it
@@ -64,6 +66,7 @@ func (s *subscriber) misses(now time.Time) string {
 // returned notes an announcement. It answers whether the peer was away.
 func (s *subscriber) returned() bool {
 	s.refusedAt.Store(0)
+	s.withdrew.Store(false)
 	return s.awaySince.Swap(0) != 0
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -87,6 +88,17 @@ func (t *topicTracer) forgetEarly(p peer.ID, left *topic) bool {
 	return len(rest) < before
 }
 
+// RecvRPC tells direct topics which subscribers took their announcements back: the end of a stream does not mean that.
+func (t *topicTracer) RecvRPC(rpc *pubsub.RPC) {
+	for _, s := range rpc.GetSubscriptions() {
+		if name, found := strings.CutPrefix(s.GetTopicid(), directAnnouncement); found {
+			if d := t.node.topics.direct.find(name); d != nil {
+				d.heard(rpc.From(), s.GetSubscribe())
+			}
+		}
+	}
+}
+
 // DropRPC counts the messages in an RPC that found the peer's queue full; control messages are no loss.
 func (t *topicTracer) DropRPC(rpc *pubsub.RPC, p peer.ID) {
 	t.outboxes.handled(rpc)
@@ -132,4 +144,3 @@ func (t *topicTracer) ValidateMessage(*pubsub.Message)  {}
 func (t *topicTracer) DeliverMessage(*pubsub.Message)   {}
 func (t *topicTracer) DuplicateMessage(*pubsub.Message) {}
 func (t *topicTracer) ThrottlePeer(peer.ID)             {}
-func (t *topicTracer) RecvRPC(*pubsub.RPC)              {}
