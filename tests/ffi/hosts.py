@@ -91,6 +91,14 @@ def codes_by_number():
 CODES = codes_by_number()
 
 
+def until(found, seconds=ANSWER_SECONDS):
+    """What found() answers once it is true."""
+    end = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+    return result
+
+
 class Host:
     """One process with a node in slot 0."""
 

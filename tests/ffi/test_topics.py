@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hosts import KINDS, Host, HostError, checksum
+from hosts import KINDS, Host, HostError, checksum, until
 
 PAIRS = [(one, other) for one in KINDS for other in KINDS if one != other]
 SIZE = 1000
@@ -66,8 +66,12 @@ def test_a_subscriber_by_gossip_is_missed_and_named(start, one, other):
     publisher.call("open", 0, topic, DIRECT)
     subscriber.control("SubscribeToTopic", topic)
     subscriber.connect(publisher)
-    while not (published := publish(publisher, topic, 1)).missed:
-        pass
+
+    def missing():
+        published = publish(publisher, topic, 1)
+        return published.missed and published
+
+    published = until(missing)
     assert (published.count, published.peers, published.missed) == (1, 0, 1)
     lost = publisher.wait_for_event(lambda e: e["type"] == "messages_lost" and e["reason"] == "gossip_only")
     assert (lost["peer"], lost["channel"], lost["direction"]) == (subscriber.id, topic, "out")
@@ -116,8 +120,7 @@ def test_what_a_stopped_subscriber_misses_is_its_loss_alone_and_counted(start, k
     expect(running.receive_count(total, topic), publisher, topic, range(total))
     publisher.call("open", 0, topic, json.dumps({"mode": "direct", **json.loads(overflow)}))
     for _ in range(50):
-        while not acknowledged(publisher, topic, running):
-            pass
+        until(lambda: acknowledged(publisher, topic, running))
         assert publish(publisher, topic, 20, seed=total, timeout=0).peers >= 1
         expect(running.receive_count(20, topic), publisher, topic, range(total, total + 20))
         total += 20
@@ -144,9 +147,13 @@ def test_a_killed_subscriber_is_reported_when_its_resume_window_is_over(start, p
     killed.kill()
     gone = publisher.wait_for_event(lambda e: e["type"] == "topic_peer_left")
     assert gone["peer"] == killed.id
-    while (published := publish(publisher, topic, 1)).missed == 0:
-        assert published.peers in (1, 2)
-        publisher.events(timeout=100)
+
+    def missing():
+        published = publish(publisher, topic, 1)
+        assert published.missed or published.peers in (1, 2)
+        return published.missed and published
+
+    published = until(missing)
     assert (published.peers, published.missed) == (1, 1)
     lost = publisher.wait_for_event(lambda e: e["type"] == "messages_lost" and e["reason"] == "not_connected")
     assert lost["peer"] == killed.id
