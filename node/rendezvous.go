@@ -30,6 +30,7 @@ type rendezvous struct {
 	state struct {
 		sync.Mutex
 		newest  Snapshot
+		fetched bool  // the newest one; its copy on the topic may still come
 		floor   int64 // the next list needs a larger update count: that of the newest one, or noRoster after a reset
 		masters map[string]struct{}
 	}
@@ -88,7 +89,7 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 		t.serveLater(name, snapshot)
 		return pubsub.ValidationAccept
 	}
-	reason := ""
+	fresh, reason := false, ""
 	t.state.Lock()
 	current := t.state.rendezvous
 	t.state.Unlock()
@@ -98,11 +99,14 @@ func (t *topics) validateRendezvous(name channelName, forwarder peer.ID, message
 	case current == nil || current.name.text != name.text:
 		return pubsub.ValidationIgnore // left meanwhile
 	default:
-		reason = current.accept(snapshot)
+		fresh, reason = current.accept(snapshot, false)
 	}
-	if reason == "" {
+	switch {
+	case fresh:
 		t.node.losses.add(directionIn, lossRendezvousRefused, name.text, author.String(), uint64(snapshot.Skipped))
 		t.serveLater(name, snapshot)
+		return pubsub.ValidationAccept
+	case reason == "":
 		return pubsub.ValidationAccept
 	}
 	t.node.losses.add(directionIn, reason, name.text, author.String(), 1)
@@ -120,19 +124,23 @@ func (t *topics) serveLater(name channelName, snapshot Snapshot) {
 	}
 }
 
-// accept stores the list, or answers why not.
-func (r *rendezvous) accept(s Snapshot) string {
+// accept stores the list, or answers why not. It is neither fresh nor refused when it is on the topic what was fetched before.
+func (r *rendezvous) accept(s Snapshot, fetched bool) (fresh bool, reason string) {
 	r.state.Lock()
 	defer r.state.Unlock()
 	_, listed := r.state.masters[s.Author]
 	if s.Author != r.name.owner && !r.publishesLocked(s.Author, listed) {
-		return lossRendezvousRefused
+		return false, lossRendezvousRefused
 	}
 	if s.UpdateCount <= r.state.floor {
-		return lossRendezvousStale
+		if !r.state.fetched || fetched || s.Author != r.state.newest.Author || s.UpdateCount != r.state.newest.UpdateCount {
+			return false, lossRendezvousStale
+		}
+		r.state.fetched = false
+		return false, ""
 	}
 	s.Listed, s.After = listed, r.state.newest.UpdateCount
-	r.state.newest, r.state.floor = s, s.UpdateCount
+	r.state.newest, r.state.floor, r.state.fetched = s, s.UpdateCount, fetched
 	r.state.masters = map[string]struct{}{}
 	for _, entry := range s.Peers {
 		if entry.Misc&roleMask == masterRole {
@@ -142,7 +150,7 @@ func (r *rendezvous) accept(s Snapshot) string {
 	r.node.events.Push(EventRendezvousUpdated, map[string]any{
 		"channel": r.name.text, "peer": s.Author, "update_count": s.UpdateCount, "peers": len(s.Peers),
 	})
-	return ""
+	return true, ""
 }
 
 // publishesLocked judges an author that is not the owner. A guard knows lists that no snapshot told of.

@@ -194,7 +194,7 @@ func (r *rendezvous) takeFetched(text []byte) error {
 		return err
 	}
 	snapshot.Owner, snapshot.Author = r.name.owner, r.name.owner
-	if r.accept(snapshot) == "" {
+	if fresh, _ := r.accept(snapshot, true); fresh {
 		losses.add(directionIn, lossRendezvousRefused, r.name.text, r.name.owner, uint64(snapshot.Skipped))
 	}
 	return nil

@@ -97,6 +97,35 @@ func TestOnlyNewerListsOfTheOwnTopicAreServed(t *testing.T) {
 	}
 }
 
+func TestAListThatWasFetchedBeforeItsPublicationArrivesIsNoLoss(t *testing.T) {
+	n := startNode(t)
+	owner := "the owner"
+	r := newRendezvous(n, channelName{text: "list", owner: owner})
+	for _, step := range []struct {
+		count   int64
+		fetched bool
+		fresh   bool
+		reason  string
+	}{
+		{5, true, true, ""},
+		{5, false, false, ""}, // its copy on the topic
+		{5, false, false, lossRendezvousStale},
+		{6, false, true, ""},
+		{6, true, false, lossRendezvousStale}, // takeFetched does not count it
+		{6, false, false, lossRendezvousStale},
+		{7, true, true, ""},
+		{6, false, false, lossRendezvousStale},
+		{8, false, true, ""},
+		{8, false, false, lossRendezvousStale},
+	} {
+		list := Snapshot{Owner: owner, Author: owner}
+		list.UpdateCount = step.count
+		if fresh, reason := r.accept(list, step.fetched); fresh != step.fresh || reason != step.reason {
+			t.Errorf("%+v: fresh %v, reason %q", step, fresh, reason)
+		}
+	}
+}
+
 func TestFetchesThatAreServedSideBySideAreBounded(t *testing.T) {
 	var s rosterServer
 	for k := range maxFetchesOfPeer {
