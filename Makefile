@@ -71,6 +71,7 @@ bench: build $(VENV)/bench/installed.txt ## measure against other libraries and 
 
 $(VENV)/bench/installed.txt: $(VENV)/ready tests/bench/requirements.txt
 	$(VENV)/bin/python tests/bench/run.py --install
+	@mkdir -p $(@D)
 	touch $@
 
 lint: $(VENV)/ready ## gofmt, go vet, staticcheck, ruff, mypy, and generated code is up to date

@@ -35,6 +35,7 @@ sys.path.insert(0, str(HERE / "lanes"))
 ROOT = HERE.parents[1]
 MEASURES = ("one_way", "round_trip", "stalled", "topics", "idle", "footprint", "calls")
 PEERS_ENVIRONMENT = ROOT / ".venv" / "bench"
+PEERS_PYTHON = (3, 11)  # the oldest one for which every package of requirements.txt is there
 _AGAINST = " (against)"
 _NOT_LANES = ("endpoint", "async_endpoint", "topic_endpoint", "node")
 
@@ -151,6 +152,8 @@ def peers_are_installed() -> bool:
 def install_peers() -> Path:
     """Makes .venv/bench with the pinned packages of requirements.txt; answers its interpreter."""
     python = PEERS_ENVIRONMENT / "bin" / "python"
+    if sys.version_info < PEERS_PYTHON:
+        raise SystemExit("the other libraries need Python {}.{} or newer; leave --peers out".format(*PEERS_PYTHON))
     if not peers_are_installed():
         print(f"installing requirements.txt in {PEERS_ENVIRONMENT.relative_to(ROOT)}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(PEERS_ENVIRONMENT)], check=True)
@@ -162,7 +165,10 @@ def install_peers() -> Path:
 def main() -> int:
     options = parse_arguments()
     if options.install:
-        install_peers()
+        if sys.version_info < PEERS_PYTHON:
+            print("the other libraries need Python {}.{} or newer: the tests of their lanes are skipped".format(*PEERS_PYTHON))
+        else:
+            install_peers()
         return 0
     if options.list:
         for _, lane in all_lanes():

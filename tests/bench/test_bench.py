@@ -46,6 +46,15 @@ def installed():
     return check
 
 
+def test_an_older_python_goes_without_the_other_libraries(monkeypatch, capsys):
+    monkeypatch.setattr(run, "PEERS_PYTHON", (99, 0))
+    monkeypatch.setattr(sys, "argv", ["run.py", "--install"])
+    assert run.main() == 0
+    assert "need Python 99.0 or newer" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"need Python 99\.0 or newer"):
+        run.install_peers()
+
+
 @pytest.mark.parametrize("lane", lanes_with("one_way", "round_trip"))
 def test_a_lane_transfers_what_it_claims(programs, installed, lane):
     declared = lane[1]
