@@ -82,6 +82,14 @@ def test_the_arguments_of_the_constructor_are_those_of_the_spec():
     }  # fmt: skip
 
 
+def test_the_setup_has_the_documented_arguments_and_defaults():
+    parameters = inspect.signature(peerbus.P2P.setup_library).parameters.values()
+    assert {one.name: one.default for one in parameters} == {
+        "max_instances": 32, "max_channels": 100, "max_queue_per_channel": 50, "max_message_size": 50 * 1024 * 1024,
+        "enable_logging": False, "unai_logger": None,
+    }  # fmt: skip
+
+
 def test_a_second_setup_warns_and_changes_nothing(make, caplog):
     node = make()
     peerbus.P2P.setup_library(max_instances=1)
@@ -252,6 +260,23 @@ def test_a_text_is_no_message(make):
     node = make()
     with pytest.raises(TypeError):
         node.send_message_to_peer(f"{node.peer_id}::dm:{node.peer_id}-0", "text")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda node: node.send_message_to_peer(f"{node.peer_id}::dm:{node.peer_id}-0", "text"),
+        lambda node: node.broadcast_message("a::ps:b", 5),
+        lambda node: node.get_node_addresses(5),
+        lambda node: node.connect_to("text"),
+        lambda node: node.subscribe_to_topic(None),
+        lambda node: node.setup_library(max_instances="3"),
+    ],
+)
+def test_arguments_of_wrong_types_are_value_errors_and_p2p_errors(make, call):
+    with pytest.raises(ValueError) as caught:
+        call(make())
+    assert isinstance(caught.value, peerbus.P2PError) and caught.value.code == "INVALID_ARGUMENT"
 
 
 def test_sending_to_oneself_is_a_value_error(make):

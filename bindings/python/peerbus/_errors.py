@@ -31,6 +31,10 @@ class InvalidArgumentError(PeerbusError, ValueError):
     code = "INVALID_ARGUMENT"
 
 
+class ArgumentTypeError(InvalidArgumentError, TypeError):
+    """An argument is of a wrong type: a wrong argument as any other (SPEC P2P-28), and Python's TypeError."""
+
+
 class NotInitializedError(PeerbusError):
     """``P2P.setup_library`` was not called."""
 

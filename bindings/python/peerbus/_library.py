@@ -176,7 +176,7 @@ def unwrap(envelope: Mapping[str, Any]) -> Any:
 def encode(text: str, what: str) -> bytes:
     """UTF-8 of a text argument. A NUL would silently cut it in C, so it is refused here."""
     if not isinstance(text, str):
-        raise TypeError(f"{what} must be str, not {type(text).__name__}")
+        raise _errors.ArgumentTypeError(f"{what} must be str, not {type(text).__name__}")
     try:
         encoded = text.encode()
     except UnicodeEncodeError as error:

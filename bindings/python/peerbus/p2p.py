@@ -21,6 +21,10 @@ _BINARY = 0xB1
 _HEAD = struct.Struct(">BII")
 _LENGTH = struct.Struct(">I")
 _MAX_MESSAGE = 2**31 - 1
+_MAX_INSTANCES = 32  # the defaults of SPEC GEN-07 and P2P-01
+_MAX_CHANNELS = 100
+_MAX_QUEUE_PER_CHANNEL = 50
+_MAX_MESSAGE_SIZE = 50 * 1024 * 1024  # bytes
 _PEER_ID_PREFIXES = ("Qm", "12D3")
 _INFO_LEVELS = {name: "info" for name in _log.LOGGERS}
 
@@ -60,22 +64,22 @@ class P2P:
     @classmethod
     def setup_library(
         cls,
-        max_instances: Optional[int] = None,
-        max_channels: Optional[int] = None,
-        max_queue_per_channel: Optional[int] = None,
-        max_message_size: Optional[int] = None,
+        max_instances: Optional[int] = _MAX_INSTANCES,
+        max_channels: Optional[int] = _MAX_CHANNELS,
+        max_queue_per_channel: Optional[int] = _MAX_QUEUE_PER_CHANNEL,
+        max_message_size: Optional[int] = _MAX_MESSAGE_SIZE,
         enable_logging: bool = False,
         unai_logger: Any = None,
     ) -> None:
         """Sets the defaults of later nodes (SPEC P2P-01). A second call warns and changes nothing.
 
-        None means 32 nodes, 100 channels, 50 messages per channel, 50 MiB (52428800 bytes) per message. With
+        None is the default, too: 32 nodes, 100 channels, 50 messages per channel, 50 MiB per message. With
         ``enable_logging`` the library's log goes to ``unai_logger`` - a ``logging.Logger``, or an object with the method
         ``p2p(line, src=...)`` - or else to the logger "peerbus". Raises ValueError for numbers that are not positive."""
-        instances = _positive("max_instances", max_instances, 32)
-        channels = _positive("max_channels", max_channels, 100)
-        queue = _positive("max_queue_per_channel", max_queue_per_channel, 50)
-        size = _positive("max_message_size", max_message_size, 50 * 1024 * 1024)
+        instances = _positive("max_instances", max_instances, _MAX_INSTANCES)
+        channels = _positive("max_channels", max_channels, _MAX_CHANNELS)
+        queue = _positive("max_queue_per_channel", max_queue_per_channel, _MAX_QUEUE_PER_CHANNEL)
+        size = _positive("max_message_size", max_message_size, _MAX_MESSAGE_SIZE)
         levels = _INFO_LEVELS if enable_logging else None
         sink = _sink_of(unai_logger) if enable_logging else _log.to_logging
         if not _library.initialize(instances, channels, queue, size, lambda loaded: _log.prepare(loaded, levels, sink)):
@@ -340,7 +344,7 @@ class P2P:
         live = self._core.live
         name = _library.encode(channel, "channel")
         # Copied unless it cannot change: after Ctrl-C a worker may still read it.
-        kept = data if isinstance(data, bytes) else bytes(memoryview(data))
+        kept = data if isinstance(data, bytes) else _copied(data)
         if len(kept) > _MAX_MESSAGE:
             raise _errors.TooLargeError(f"a message of {len(kept)} bytes is above {_MAX_MESSAGE}")
 
@@ -353,9 +357,18 @@ class P2P:
 def _positive(name: str, value: Optional[int], default: int) -> int:
     if value is None:
         return default
+    if not isinstance(value, int):
+        raise _errors.ArgumentTypeError(f"{name} must be a whole number, not {type(value).__name__}")
     if not 0 < value <= _MAX_MESSAGE:
         raise _errors.InvalidArgumentError(f"{name} is {value}; it must be 1 to {_MAX_MESSAGE}")
     return value
+
+
+def _copied(data: Payload) -> bytes:
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise _errors.ArgumentTypeError(f"a message is bytes, not {type(data).__name__}") from None
 
 
 def _nonempty(name: str, value: object) -> None:
