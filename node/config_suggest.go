@@ -40,7 +40,7 @@ func nearestKey(prefix, name string) string {
 			return key.Path
 		}
 	}
-	return nearestAnywhere(prefix + name)
+	return nearestAnywhere(prefix, name)
 }
 
 func nearestSibling(prefix, name string) (nearest string, least int) {
@@ -58,9 +58,14 @@ func nearestSibling(prefix, name string) (nearest string, least int) {
 	return nearest, least
 }
 
-func nearestAnywhere(path string) string {
+// nearestAnywhere passes over the groups that the unknown name is in: they are known to the writer.
+func nearestAnywhere(prefix, name string) string {
+	path := prefix + name
 	nearest, least := knownPaths[0], maxComparedBytes
 	for _, known := range knownPaths {
+		if strings.HasPrefix(prefix, known+".") {
+			continue
+		}
 		distance := min(editDistance(path, known), editDistance(lastName(path), lastName(known)))
 		if distance < least {
 			nearest, least = known, distance

@@ -167,6 +167,7 @@ func TestMistakesNameTheKeyAndWhatToDo(t *testing.T) {
 		{"an unknown limit", `"limits": {"chanels": 3}`, []string{"limits.chanels", `"limits.channels"`}},
 		{"other case", `"Identity_Dir": "x"`, []string{`"identity_dir"`}},
 		{"a dotted key", `"relay.enable_client": true`, []string{`{"relay": {"enable_client": ...}}`}},
+		{"nothing similar in the group", `"limits": {"x": 1}`, []string{"limits.x", `nearest known one is "limits.`}},
 		{"an unknown key with null", `"nonsense": null`, []string{"nonsense", "unknown key"}},
 		{"a repeated key", `"identity_dir": "y"`, []string{"identity_dir", "twice"}},
 		{"a repeated nested key", `"nat": {"autonat": true, "autonat": false}`, []string{"nat.autonat", "twice"}},
