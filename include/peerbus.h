@@ -252,7 +252,8 @@ char *GetStatistics(int instance);
  * INVALID_ARGUMENT, UNREACHABLE, TIMEOUT, REFUSED, CANCELLED; of a bare id also NOT_FOUND, UNSUPPORTED (discovery is off). */
 char *ConnectTo(int instance, const char *addrsJSON);
 
-/* Closes every connection to the peer and forgets it; for 1 s its own dials are refused, so that a disconnection lasts.
+/* Closes every connection to the peer and forgets it; for 1 s its own dials are refused, so that a disconnection lasts. A peer
+ * whose program has messages for this node under way, or sends new ones, dials again after that.
  * Messages taken for sending get up to 1 s to leave; the rest is counted as peer_closed. Not connected: success. */
 char *DisconnectFrom(int instance, const char *peerID);
 
