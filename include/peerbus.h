@@ -222,7 +222,8 @@ void FreeInt(int *i);
  * a directory, created if absent, that keeps identity.key. Unknown keys are errors that name the nearest known one.
  * Returns as soon as the node listens, or after network.reachability_timeout_ms when that is set.
  * Answer: {"addresses":["/ip4/127.0.0.1/tcp/4001/p2p/12D3..."],"isPublic":false,"reachability":"unknown"}.
- * A failed creation leaves nothing behind. INVALID_ARGUMENT, INVALID_CONFIG, IDENTITY, IN_USE, UNSUPPORTED, NOT_INITIALIZED, STORE. */
+ * A failed creation leaves nothing behind. INVALID_ARGUMENT, INVALID_CONFIG, IDENTITY, IN_USE, UNSUPPORTED, NOT_INITIALIZED, STORE;
+ * REFUSED: the node cannot listen, because a port is taken or an address is not of this machine. */
 char *CreateNode(int instance, const char *configJSON);
 
 /* Closes the node, or every node with -1, and frees the slot. Messages that were taken for sending get up to 2 s to
