@@ -62,9 +62,9 @@ type outbound struct {
 		closing  error           // not nil: takes nothing, for this reason
 
 		lastUse     time.Time
-		lastSend    time.Time          // when a small message was accepted
-		burst       int                // small messages in a row that came fast
+		pace        pace               // of small messages
 		gathered    bool               // the writer has waited for more to come
+		gathering   gathering          // of a subscriber's writer
 		stopOpening context.CancelFunc // ends the attempt to get a stream; nil while there is none
 		failures    int                // in a row, of getting a stream that the peer accepts
 		expiry      *time.Timer        // of the resume window; nil while it does not run

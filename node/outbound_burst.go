@@ -15,27 +15,35 @@ const (
 	gatherTime  = 100 * time.Microsecond
 )
 
-// loneLocked notes a message and tells whether it follows the one before by so much that nothing is likely to come right
-// behind it.
-func (o *outbound) loneLocked(now time.Time) bool {
-	s := &o.state
-	gap := now.Sub(s.lastSend)
-	s.lastSend = now
+// pace tells messages of a burst from lone ones.
+type pace struct {
+	last time.Time // when a message came
+	fast int       // messages in a row that came fast
+}
+
+// lone notes a message and tells whether it follows the one before by so much that nothing is likely to come right behind it.
+func (p *pace) lone(now time.Time) bool {
+	gap := now.Sub(p.last)
+	p.last = now
 	if gap <= loneAfter {
-		s.burst = min(s.burst+1, longBurst)
+		p.fast = min(p.fast+1, longBurst)
 		return false
 	}
-	inBurst := s.burst >= burstMessages && gap < burstPause
-	s.burst /= 2
+	inBurst := p.burst() && gap < burstPause
+	p.fast /= 2
 	return !inBurst
 }
+
+func (p *pace) burst() bool { return p.fast >= burstMessages }
+
+func (o *outbound) loneLocked(now time.Time) bool { return o.state.pace.lone(now) }
 
 // gathersLocked tells the writer to wait for more: in a burst, whose messages come faster than one write takes, each write of a
 // few of them would cost as much as one of a hundred.
 func (o *outbound) gathersLocked() bool {
 	s := &o.state
 	queued := s.sender.Queued()
-	gather := !s.gathered && s.burst >= burstMessages && 0 < queued && queued < gatherBytes
+	gather := !s.gathered && s.pace.burst() && 0 < queued && queued < gatherBytes
 	s.gathered = gather
 	return gather
 }

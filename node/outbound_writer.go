@@ -69,13 +69,18 @@ func (o *outbound) step() bool {
 		o.rest() // until the host's thread has written its message
 		return true
 	}
+	if s.gathering == gatherWaits {
+		o.state.Unlock()
+		o.rest() // until topicGather says that it is due
+		return true
+	}
 	if class != ClassControl && o.gathersLocked() {
 		o.state.Unlock()
 		pause(gatherTime)
 		return true
 	}
 	piece, more := sender.NextPiece(stream.generation)
-	s.writing = more
+	s.writing, s.gathering = more, gatherIdle
 	finished := !more && sender.Err() != nil
 	o.state.Unlock()
 	switch {

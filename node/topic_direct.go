@@ -44,8 +44,10 @@ type directTopic struct {
 		sync.Mutex        // orders the publications; outbounds' locks are taken within it
 		last       uint64 // number of the newest publication
 		published  uint64
+		pace       pace
 	}
-	state struct {
+	gather topicGather
+	state  struct {
 		sync.Mutex
 		members map[peer.ID]*subscriber
 		gossip  map[peer.ID]struct{}
@@ -83,7 +85,7 @@ func (ds *directTopics) open(name channelName, overflow TopicOverflow) (*directT
 	case count >= maxTopics:
 		return nil, fmt.Errorf("%w: %d topics are open as direct, at most %d can", ErrRefused, count, maxTopics)
 	}
-	d := &directTopic{node: ds.node, name: name}
+	d := &directTopic{node: ds.node, name: name, gather: topicGather{node: ds.node}}
 	d.setOverflow(overflow)
 	// Numbers go on growing when the node starts anew, as those of gossip do.
 	d.publishing.last = uint64(time.Now().UnixNano())

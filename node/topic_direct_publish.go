@@ -179,7 +179,8 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 	if d.node.ctx.Err() != nil {
 		return 0, published, nil, ErrClosed
 	}
-	takers, missed, room, err := d.takers(ctx, p)
+	now := time.Now()
+	takers, missed, room, err := d.takers(ctx, p, now)
 	if room != nil || err != nil {
 		return 0, published, room, err
 	}
@@ -194,12 +195,22 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 		p.encode(d.node.frames)
 	}
 	first = d.publishing.last + 1
+	d.publishing.pace.lone(now)
+	burst := d.publishing.pace.burst()
+	var gathering []*outbound
 	for _, s := range takers {
-		if err := s.out.topicTake(first, p); err != nil {
+		waits, err := s.out.topicTake(first, p, burst)
+		if err != nil {
 			missed = append(missed, MissedSubscriber{s.id, missReason(err)})
 			continue
 		}
+		if waits {
+			gathering = append(gathering, s.out)
+		}
 		published.Peers++
+	}
+	if gathering != nil {
+		d.gather.add(gathering)
 	}
 	d.publishing.last += count
 	d.publishing.published += count
@@ -211,8 +222,7 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 }
 
 // takers answers who gets a piece and who does not, or what to wait for.
-func (d *directTopic) takers(ctx context.Context, p *topicPiece) (takers []*subscriber, missed []MissedSubscriber, room <-chan struct{}, err error) {
-	now := time.Now()
+func (d *directTopic) takers(ctx context.Context, p *topicPiece, now time.Time) (takers []*subscriber, missed []MissedSubscriber, room <-chan struct{}, err error) {
 	audience, overflow := d.audience.Load(), *d.overflow.Load()
 	takers = make([]*subscriber, 0, len(audience.subscribers))
 	for _, s := range audience.subscribers {

@@ -155,13 +155,14 @@ func (o *outbound) topicMakeRoom(p *topicPiece, drop bool) (dropped uint64, full
 	}
 }
 
-// topicTake takes a piece whose first message has that number. topicRoom has said that there is room.
-func (o *outbound) topicTake(first uint64, p *topicPiece) error {
+// topicTake takes a piece whose first message has that number. topicRoom has said that there is room. It answers whether its writer
+// waits for more, until the topic's gather ends that.
+func (o *outbound) topicTake(first uint64, p *topicPiece, burst bool) (waits bool, err error) {
 	o.state.Lock()
 	defer o.state.Unlock()
 	s := &o.state
 	if s.closing != nil {
-		return s.closing
+		return false, s.closing
 	}
 	if s.sender == nil {
 		s.sender = o.node.newSender(o.name, first)
@@ -170,12 +171,11 @@ func (o *outbound) topicTake(first uint64, p *topicPiece) error {
 	}
 	s.sender.Skip(first)
 	if err := p.acceptInto(s.sender); err != nil {
-		return err
+		return false, err
 	}
 	o.accountLocked()
 	if s.stream == nil && s.expiry == nil {
 		o.tickLocked()
 	}
-	o.startWriterLocked()
-	return nil
+	return o.gatherLocked(burst), nil
 }
