@@ -48,6 +48,7 @@ class Live:
         self.deliveries = self.events.deliveries
         self.clean_up: Callable[[], object] = lambda: None
         self.channels: Dict[str, Tuple[str, bytes]] = {}
+        self.topics: Dict[str, bytes] = {}
         self.closed = False
         self._lock = threading.Lock()
         self._closing: Optional[Call] = None
@@ -64,6 +65,16 @@ class Live:
                 self.channels.clear()
             self.channels[to] = known
         return known
+
+    def topic(self, channel: str) -> bytes:
+        """A topic channel as UTF-8; remembered for the next message."""
+        name = self.topics.get(channel)
+        if name is None:
+            name = _library.encode(channel, "channel")
+            if len(self.topics) >= _REMEMBERED_CHANNELS:
+                self.topics.clear()
+            self.topics[channel] = name
+        return name
 
     def close(self) -> Call:
         """Begins to close, once; further calls get the same Call."""
@@ -232,12 +243,20 @@ class Core:
 
     def try_publish(self, channel: str, data: Payload) -> List[Publication]:
         """Publishes if that needs no waiting; else an empty list."""
-        return _publishing.try_publish(self.live, _library.encode(channel, "channel"), data)
+        live = self.live
+        return _publishing.try_publish(live, live.topics.get(channel) or live.topic(channel), data)
+
+    def try_publish_many(self, channel: str, payloads: Sequence[Payload]) -> List[Publication]:
+        """Publishes the first messages, until one needs waiting."""
+        live = self.live
+        return _publishing.try_publish_many(live, live.topic(channel), payloads)
 
     def publish_many(
-        self, waiter: Waiter, channel: str, payloads: Sequence[Payload], timeout: float
+        self, waiter: Waiter, channel: str, payloads: Sequence[Payload], timeout: float, published: Sequence[Publication] = ()
     ) -> Steps[List[Publication]]:
-        return _publishing.publish_many(self.live, waiter, _library.encode(channel, "channel"), payloads, timeout)
+        """``published`` are the first ones, which were published already."""
+        live = self.live
+        return _publishing.publish_many(live, waiter, live.topic(channel), payloads, timeout, published)
 
     def flush(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
         yield from self._operate(waiter, b"Flush", self.live.channel(channel)[0], "channel", timeout)

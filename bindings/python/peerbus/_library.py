@@ -123,6 +123,7 @@ class Library:
             self.free_small.restype, self.free_small.argtypes = None, [ctypes.c_void_p]
             self.send_bytes = self._bare("peerbus_send")
             self.channel_send_bytes = self._bare("peerbus_channel_send")
+            self.publish_bytes = self._bare("peerbus_publish_batch")
         except (OSError, AttributeError) as error:
             raise _errors.LibraryError(f"cannot load {path}: {error}; rebuild it or point {_ENVIRONMENT} to another") from error
         self.path = path

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, List, Sequence
 
 from . import _errors, _library
-from ._buffers import Payload, Pinned, Slice
+from ._buffers import Payload
+from ._packing import Packed
 from ._waiting import Steps, Waiter
 from ._workers import start_call
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from ._core import Live
 
 _CHUNK = 4096  # messages of one call into the library
+_CHUNK_AT_ONCE = 256  # without a worker thread: a signal is handled between two calls
 
 
 class Publication(int):
@@ -40,50 +44,85 @@ class _Publication(ctypes.Structure):
     _fields_: ClassVar = [("id", ctypes.c_uint64), ("peers", ctypes.c_uint64), ("missed", ctypes.c_uint64)]
 
 
-def _slice(pinned: Pinned) -> Slice:
-    pointer = pinned.pointer
-    if isinstance(pointer, bytes):
-        return Slice(ctypes.cast(ctypes.c_char_p(pointer), ctypes.c_void_p), pinned.size)
-    return Slice(pointer, pinned.size)
+class _Bytes(ctypes.Structure):
+    """peerbus_slice of a bytes object, which it keeps"""
+
+    _fields_: ClassVar = [("data", ctypes.c_char_p), ("size", ctypes.c_size_t)]
 
 
-def _call(live: Live, name: bytes, payloads: Sequence[Pinned], timeout_ms: int) -> List[Publication]:
-    count = len(payloads)
-    given = (Slice * count)(*map(_slice, payloads))
-    answers = (_Publication * count)()
-    published = live.native.c.peerbus_publish_batch(live.instance, name, given, count, timeout_ms, answers)
+_PUBLICATION_WORDS = 3  # of 64 bits
+_new_int = int.__new__
+_reference = ctypes.byref
+
+
+def _publication(id: int, peers: int, missed: int) -> Publication:
+    """A Publication without the call of its __new__, which would take longer than this."""
+    publication = _new_int(Publication, peers)
+    publication.id = id
+    publication.missed = missed
+    return publication
+
+
+def _call(live: Live, name: bytes, packed: Packed, first: int, most: int, timeout_ms: int) -> List[Publication]:
+    count = min(packed.count - first, most)
+    answers = array.array("Q", bytes(8 * _PUBLICATION_WORDS * count))
+    slices, address = packed.slices_from(first), answers.buffer_info()[0]
+    published = live.native.c.peerbus_publish_batch(live.instance, name, slices, count, timeout_ms, address)
     live.native.check(published)
-    return [Publication(answer.peers, answer.id, answer.missed) for answer in answers[:published]]
+    del answers[_PUBLICATION_WORDS * published :]
+    columns = (answers[word::_PUBLICATION_WORDS] for word in range(_PUBLICATION_WORDS))
+    return list(map(_publication, *columns))
+
+
+def _publish_rest(live: Live, name: bytes, packed: Packed, done: List[Publication], most: int, timeout_ms: int) -> None:
+    """Publishes what follows those that are done, at most so many in one call. An error says how many were published."""
+    while len(done) < packed.count:
+        try:
+            done += _call(live, name, packed, len(done), most, timeout_ms)
+        except _errors.PeerbusError as error:
+            error.args = (f"{error} ({len(done)} of {packed.count} messages were published)", *error.args[1:])
+            raise
 
 
 def try_publish(live: Live, name: bytes, data: Payload) -> List[Publication]:
     """Publishes if that needs no waiting; else an empty list."""
-    with Pinned(data) as payload:
-        try:
-            return _call(live, name, [payload], 0)
-        except _errors.WouldBlockError:
-            return []
+    try:
+        if type(data) is not bytes:
+            with Packed([data]) as packed:
+                return _call(live, name, packed, 0, 1, 0)
+        given, answer = _Bytes(data, len(data)), _Publication()
+        result = live.native.publish_bytes(live.instance, name, _reference(given), 1, 0, _reference(answer))
+        live.native.check(result)
+    except _errors.WouldBlockError:
+        return []
+    return [_publication(answer.id, answer.peers, answer.missed)]
+
+
+def try_publish_many(live: Live, name: bytes, payloads: Sequence[Payload]) -> List[Publication]:
+    """Publishes the first messages, until one needs waiting. An error says how many were published before it."""
+    done: List[Publication] = []
+    if payloads:
+        with Packed(payloads) as packed, suppress(_errors.WouldBlockError):
+            _publish_rest(live, name, packed, done, _CHUNK_AT_ONCE, 0)
+    return done
 
 
 def publish_many(
-    live: Live, waiter: Waiter, name: bytes, payloads: Sequence[Payload], timeout: float
+    live: Live, waiter: Waiter, name: bytes, payloads: Sequence[Payload], timeout: float, published: Sequence[Publication] = ()
 ) -> Steps[List[Publication]]:
-    """Steps that publish the messages in order, in a worker thread. An error says how many were published before it."""
+    """Steps that publish the messages in order, in a worker thread, but those that were published before. An error says how
+    many were."""
     timeout_ms = _library.milliseconds(timeout)
     # Copied: the worker may still read them when the wait is left and the host changes its buffers.
     copies = [data if isinstance(data, bytes) else bytes(memoryview(data)) for data in payloads]
 
     def work() -> List[Publication]:
-        done: List[Publication] = []
-        while len(done) < len(copies):
-            chunk = [Pinned(data) for data in copies[len(done) : len(done) + _CHUNK]]
-            try:
-                done += _call(live, name, chunk, timeout_ms)
-            except _errors.PeerbusError as error:
-                error.args = (f"{error} ({len(done)} of {len(copies)} messages were published)", *error.args[1:])
-                raise
+        done = list(published)
+        if copies:
+            with Packed(copies) as packed:
+                _publish_rest(live, name, packed, done, _CHUNK, timeout_ms)
         return done
 
-    published = yield from start_call(work).wait(waiter)
-    assert isinstance(published, list)
-    return published
+    everything = yield from start_call(work).wait(waiter)
+    assert isinstance(everything, list)
+    return everything

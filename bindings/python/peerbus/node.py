@@ -547,7 +547,12 @@ class BlockingNode(_Face):
         self, channel: str, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
     ) -> List[Publication]:
         """See Node.publish_many."""
-        return run_blocking(lambda waiter: self._core.publish_many(waiter, channel, payloads, timeout))
+        _library.milliseconds(timeout)
+        payloads = list(payloads)
+        published = self._core.try_publish_many(channel, payloads)
+        if len(published) == len(payloads):
+            return published
+        return run_blocking(lambda waiter: self._core.publish_many(waiter, channel, payloads, timeout, published))
 
     def wait_for_topic_peers(self, channel: str, count: int, timeout: float = DEFAULT_TIMEOUT_S) -> int:
         """See Node.wait_for_topic_peers."""
