@@ -286,6 +286,55 @@ func TestAReaderThatStaysAwayHoldsUpNoOther(t *testing.T) {
 	})
 }
 
+func TestAReaderThatGetsNothingLeavesTheConnectionToABusyOne(t *testing.T) {
+	x, y := tcpPair(t)
+	a, b := muxed(t, x, false), muxed(t, y, true)
+	idleNear, idleFar := open(t, a, b)
+	busyNear, busyFar := open(t, a, b)
+	readLoop := func(s *Stream) (arrived chan struct{}, end <-chan error) {
+		arrived = make(chan struct{})
+		return arrived, run(func() error {
+			for {
+				if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+					return err
+				}
+				arrived <- struct{}{}
+			}
+		})
+	}
+	// sendUntilItLeads sends until its reader reads the connection.
+	sendUntilItLeads := func(near, far *Stream, arrived chan struct{}) {
+		for began := time.Now(); ; {
+			b.pump.state.Lock()
+			leads := b.pump.state.leader == far
+			b.pump.state.Unlock()
+			if leads {
+				return
+			}
+			if time.Since(began) > patience {
+				t.Fatal("another reader stays between this one and the connection")
+			}
+			if _, err := near.Write([]byte{1}); err != nil {
+				t.Fatal(err)
+			}
+			<-arrived
+		}
+	}
+	idleArrived, idleEnd := readLoop(idleFar)
+	sendUntilItLeads(idleNear, idleFar, idleArrived)
+	busyArrived, busyEnd := readLoop(busyFar)
+	sendUntilItLeads(busyNear, busyFar, busyArrived)
+	if _, err := idleNear.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	<-idleArrived
+	for near, end := range map[*Stream]<-chan error{idleNear: idleEnd, busyNear: busyEnd} {
+		if err := errors.Join(near.CloseWrite(), soon(t, "the end", end)); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+	}
+}
+
 func TestACloseTellsThePeerItsCodeBehindTheData(t *testing.T) {
 	onBoth(t, func(t *testing.T, a, b *Conn) {
 		near, far := open(t, a, b)

@@ -11,9 +11,13 @@ import (
 // of goroutine when the reader is back sooner; the other streams' messages wait that long, or twice, when it is not.
 const absence = time.Millisecond
 
+// yieldAfter is how often a leader may get nothing itself and wake other readers before it leaves the lead to them: idle streams
+// have readers, too, and would stand between a busy one and the connection for ever.
+const yieldAfter = 2
+
 // pump is the right to read the connection, and the frame that is being read.
 //
-//	unattended --Read finds nothing buffered--> led by the reader --it has what it wanted--> unattended
+//	unattended --Read finds nothing buffered--> led by the reader --it has what it wanted, or others do--> unattended
 //	     |                                                                                      ^
 //	     +--nobody came for absence--> read by the stand-in, a goroutine --a waiting reader got something--+
 //
@@ -51,13 +55,19 @@ func (pm *pump) lead(s *Stream, p []byte) int {
 		return -1
 	}
 	defer pm.letGo()
-	for pm.prepare(s) {
+	for woken := 0; pm.prepare(s); {
+		pm.handed = false
 		n, err := pm.step(s, p)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			_ = pm.conn.fail(err)
 		}
 		if n > 0 {
 			return n
+		}
+		if pm.handed {
+			if woken++; woken == yieldAfter {
+				return -1
+			}
 		}
 	}
 	return 0
