@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any, Dict, List
 
 from endpoint import Lane, serve
@@ -11,11 +12,13 @@ from topic_endpoint import TopicEndpoint
 LANES = [
     Lane("peerbus gossip", measures=("topics",)),
     Lane("peerbus direct", ["--mode", "direct"], ("topics",)),
+    Lane("peerbus direct, lists of 64", ["--mode", "direct", "--lists"], ("topics",)),
 ]
+_LIST = 64
 
 
 class PeerbusTopic(TopicEndpoint):
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, lists: bool) -> None:
         import node
         import peerbus
 
@@ -24,6 +27,7 @@ class PeerbusTopic(TopicEndpoint):
         self._node: Any = node.new_node().sync.start()
         self._channel = ""
         self._mode = mode
+        self._lists = lists
 
     def listen(self) -> List[str]:
         address = self._make.addresses_of(self._node, "tcp")
@@ -44,6 +48,16 @@ class PeerbusTopic(TopicEndpoint):
             return False
         return True
 
+    def publish(self, size: int, seconds: float) -> Dict[str, Any]:
+        if not self._lists:
+            return super().publish(size, seconds)
+        publish_many, channel, clock = self._node.publish_many, self._channel, time.perf_counter
+        messages, count = [bytes(size)] * _LIST, 0
+        start = clock()
+        while clock() - start < seconds:
+            count += len(publish_many(channel, messages))
+        return {"messages": count, "refused": 0, "seconds": clock() - start}
+
     def take(self, timeout: float) -> List[Any]:
         return [message.data for message in self._node.receive_batch(timeout=timeout)]
 
@@ -62,4 +76,6 @@ class PeerbusTopic(TopicEndpoint):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--mode", default="gossip")
-    serve(PeerbusTopic(parser.parse_args().mode))
+    parser.add_argument("--lists", action="store_true")
+    options = parser.parse_args()
+    serve(PeerbusTopic(options.mode, options.lists))
