@@ -46,6 +46,10 @@
  *   does nothing there. A child that loads the library itself,
  *   or calls exec(), is free to use it.
  *
+ * Codes
+ *   Each function names the codes of its own. Besides these, INVALID_ARGUMENT tells which argument is wrong; every function that
+ *   takes an instance answers NOT_INITIALIZED, NO_NODE and CLOSED where it needs a node; any may answer FORKED and INTERNAL.
+ *
  * Failure of the library itself
  *   A panic inside becomes INTERNAL: stacks go to the log once, and the node it belongs to is marked failed (its calls
  *   answer INTERNAL until CloseNode frees the slot). The host process goes on.

@@ -367,7 +367,8 @@ class Node(_Face):
         return await run_async(lambda waiter: self._core.wait_for_topic_peers(waiter, channel, count, timeout))
 
     async def flush(self, to: str, timeout: float = DEFAULT_TIMEOUT_S) -> None:
-        """Waits until the transport has taken what was sent to the peer id or channel before.
+        """Waits until what was sent to the peer id or channel before is in the peer's receive queue; on a channel that speaks
+        chat, until the transport has taken it.
 
         Raises TimeoutError, or PeerClosedError when some of it was lost."""
         await run_async(lambda waiter: self._core.flush(waiter, to, timeout))
