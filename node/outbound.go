@@ -67,6 +67,7 @@ type outbound struct {
 		gathering   gathering          // of a subscriber's writer
 		stopOpening context.CancelFunc // ends the attempt to get a stream; nil while there is none
 		failures    int                // in a row, of getting a stream that the peer accepts
+		hurried     bool               // a new connection ended the last pause
 		expiry      *time.Timer        // of the resume window; nil while it does not run
 
 		room     chan struct{} // closed when there is room; nil when nobody waits

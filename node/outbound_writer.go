@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// firstRetry is the pause after a stream could not be opened; it doubles up to lastRetry. A new connection ends it.
+	// firstRetry is the pause after a stream could not be opened; it doubles up to lastRetry. A new connection ends it, but not two
+	// pauses in a row: a peer that refuses us does so on a connection that this side has seen come.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
@@ -185,7 +186,11 @@ func (o *outbound) reopen() {
 // pause waits after failures, until the peer has a new connection at the longest. It answers false when the node closes.
 func (o *outbound) pause() bool {
 	o.state.Lock()
-	failures := o.state.failures
+	failures, came := o.state.failures, o.came
+	if o.state.hurried {
+		came = nil
+	}
+	o.state.hurried = false
 	o.state.Unlock()
 	if failures == 0 {
 		return true
@@ -194,7 +199,10 @@ func (o *outbound) pause() bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-o.came:
+	case <-came:
+		o.state.Lock()
+		o.state.hurried = true
+		o.state.Unlock()
 	case <-o.node.ctx.Done():
 		o.abandon()
 		return false

@@ -12,8 +12,13 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// returnGrace is how long a lost peer stays listed, in case it returns (NEW-14).
-const returnGrace = 10 * time.Second
+const (
+	// returnGrace is how long a lost peer stays listed, in case it returns (NEW-14).
+	returnGrace = 10 * time.Second
+	// passing is the age below which a connection that ends was no return: a peer that refuses us does so only after this side
+	// takes the connection for established.
+	passing = time.Second
+)
 
 // PeerInfo describes one connected application peer.
 type PeerInfo struct {
@@ -50,6 +55,7 @@ type peerEntry struct {
 	addr        ma.Multiaddr   // of the newest connection
 	heldBy      *webrtcSession // counts as a connection (NEW-14)
 	lost        *time.Timer    // runs while the peer is lost
+	lostSince   time.Time      // when the last connection that was none in passing had ended; zero while there is one
 	losses      int            // tells the expiry of an earlier loss from this one's
 }
 
@@ -116,6 +122,9 @@ func (t *peerTable) lastEnded(c network.Conn) bool {
 		return false
 	}
 	delete(entry.connections, c)
+	if time.Since(c.Stat().Opened) >= passing {
+		entry.lostSince = time.Time{}
+	}
 	t.rememberDialled(c)
 	if len(entry.connections) > 0 {
 		for other := range entry.connections {
@@ -136,9 +145,12 @@ func (t *peerTable) loseLocked(id peer.ID, entry *peerEntry) {
 		delete(t.state.byID, id)
 		return
 	}
+	if entry.lostSince.IsZero() {
+		entry.lostSince = time.Now()
+	}
 	entry.losses++
 	loss := entry.losses
-	entry.lost = time.AfterFunc(t.grace, func() {
+	entry.lost = time.AfterFunc(t.grace-time.Since(entry.lostSince), func() {
 		t.node.run("peer expiry", func() { t.expire(id, entry, loss) })
 	})
 }
@@ -172,7 +184,7 @@ func (t *peerTable) release(s *webrtcSession) {
 	if entry == nil || entry.heldBy != s {
 		return
 	}
-	entry.heldBy = nil
+	entry.heldBy, entry.lostSince = nil, time.Time{}
 	if len(entry.connections) == 0 {
 		t.loseLocked(s.peer, entry)
 	}
