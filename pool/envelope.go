@@ -31,10 +31,11 @@ const (
 // header is what the pools look at of a message. The slices lie in the message.
 type header struct {
 	sender, contentType, channel, piggyback []byte
+	json                                    []byte // the content, if it is a text
 }
 
-// readHeader finds the text fields without decoding the content, whose length is all that is read of it. As everywhere in
-// protobuf the last occurrence of a field counts.
+// readHeader finds the text fields, which are UTF-8 or nobody could read the message. Of other content only the length is looked
+// at. As everywhere in protobuf the last occurrence of a field counts.
 func readHeader(data []byte) (header, error) {
 	var h header
 	for len(data) > 0 {
@@ -74,6 +75,8 @@ func (h *header) field(number protowire.Number) *[]byte {
 		return &h.channel
 	case fieldPiggyback:
 		return &h.piggyback
+	case fieldJSONContent:
+		return &h.json
 	}
 	return nil
 }

@@ -81,6 +81,7 @@ func TestMessagesAreRefusedForTheFirstThingThatIsWrong(t *testing.T) {
 		"junk":                 {"p", someChannel, []byte{0xff, 0xff}, ReasonDecodeError},
 		"nothing":              {"p", someChannel, nil, ReasonSenderMismatch},
 		"sender not UTF-8":     {"p", someChannel, []byte{0x0a, 1, 0xff}, ReasonDecodeError},
+		"JSON not UTF-8":       {"p", someChannel, []byte{0x0a, 1, 'p', 0x3a, 1, 0xff}, ReasonDecodeError},
 		"cut short":            {"p", someChannel, []byte{0x0a, 100, 'p'}, ReasonDecodeError},
 		"another's name":       {"p", someChannel, message("q", good+"0"), ReasonSenderMismatch},
 		"another channel":      {"p", "p::ps:topic", message("p", good+"0"), ReasonChannelSpoofed},

@@ -82,6 +82,9 @@ def test_the_piggyback_names_the_verified_node(pair):
         assert await right.verify_token(token, own) == ("left", "cv of left")
         assert await right.verify_token(token, own, node_id="right") == (None, None)
         assert await right.verify_token(token, STRANGER) == (None, None)
+        assert await right.verify_token(token, own, port=0, ip="") == ("left", "cv of left")
+        assert await right.verify_token(token, own, node_id="") == (None, None)
+        assert await right.verify_token("x" * (1 << 20), own) == (None, None)
         assert await right.get_cv_hash_from_last_token(own) == "cv of left"
         assert right.get_peer_code_hash(own) == "left"
         assert right.get_last_token(STRANGER) is right.get_peer_code_hash(STRANGER) is None
@@ -351,6 +354,7 @@ def test_an_envelope_that_cannot_be_read_to_its_end_is_lost_counted_and_stops_no
             own.send_message_to_peer(broken.channel, broken.to_bytes() + b"\x3a\x01\xff")  # json_content is not UTF-8
             await left.send(right["net"].peer_id, None, Msg.MISC, "next")
             assert [message.content for message in await take(right, "net", 1)] == ["next"]
+        assert right.counts() == {"decode_error": 1}
 
     run(play())
 
