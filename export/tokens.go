@@ -57,33 +57,21 @@ func go_VerifyToken(key *C.char, keyLength C.size_t, token *C.char, tokenLength 
 		if err != nil {
 			return nil, err
 		}
-		var m claimsMatch
+		var m pool.Match
 		if err := decodeStrict(wanted, &m); err != nil {
 			return nil, fmt.Errorf("%w: matchJSON: %v", node.ErrArgument, err)
 		}
-		return tokenVerdict(verifier.VerifyMatching(text, id, m.match()))
+		return tokenVerdict(verifier.VerifyMatching(text, id, m))
 	})
-}
-
-// claimsMatch are claims that must be equal.
-type claimsMatch struct {
-	NodeID   string `json:"node_id"`
-	IP       string `json:"ip"`
-	Hostname string `json:"hostname"`
-	Port     int    `json:"port"`
-}
-
-func (m claimsMatch) match() pool.Match {
-	return pool.Match{NodeID: m.NodeID, IP: m.IP, Hostname: m.Hostname, Port: m.Port}
 }
 
 // verifyInSet is the query verify_token.
 func verifyInSet(p *poolSet, a struct {
-	claimsMatch
+	pool.Match
 	Token string `json:"token"`
 	Peer  string `json:"peer"`
 }) (any, error) {
-	return tokenVerdict(p.set.VerifyTokenMatching(a.Token, a.Peer, a.match()))
+	return tokenVerdict(p.set.VerifyTokenMatching(a.Token, a.Peer, a.Match))
 }
 
 // tokenVerdict is the answer about a token: that it fails is no failure of the call.

@@ -829,7 +829,7 @@ char *GenerateTokenKey(const char *algorithm);
 char *IssueToken(const char *privateKey, const char *requestJSON);
 
 /* Verifies a token with a public key (PEM or JWK) for a peer. matchJSON: claims that must be equal, "node_id","ip","hostname",
- * "port", each optional; "{}" for none. Answer: {"valid":true,"claims":{"node_id","cv_hash","code_hash","ip","hostname","port",
+ * "port", each optional; "{}" for none. "" and 0 are those of a token without the claim. Answer: {"valid":true,"claims":{"node_id","cv_hash","code_hash","ip","hostname","port",
  * "p2p_peers":[..],"exp":"RFC 3339"}} with the claims that it has, or {"valid":false,"reason":"no_token"|"bad_token"|"expired_token"|"token_peer_mismatch",
  * "problem":text}. INVALID_ARGUMENT: the key cannot be used, malformed matchJSON. */
 char *VerifyToken(const char *publicKey, const char *token, const char *peerID, const char *matchJSON);

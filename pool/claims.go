@@ -21,16 +21,19 @@ type Claims struct {
 	Expires  time.Time `json:"exp"`
 }
 
-// Match are claims that must have these values; zero values are not compared.
+// Match are claims that must have these values; nil is not compared. A claim that the token lacks is "" or 0.
 type Match struct {
-	NodeID, IP, Hostname string
-	Port                 int
+	NodeID   *string `json:"node_id"`
+	IP       *string `json:"ip"`
+	Hostname *string `json:"hostname"`
+	Port     *int    `json:"port"`
 }
 
 func (c *Claims) matches(m Match) bool {
-	return (m.NodeID == "" || m.NodeID == c.NodeID) && (m.IP == "" || m.IP == c.IP) &&
-		(m.Hostname == "" || m.Hostname == c.Hostname) && (m.Port == 0 || m.Port == c.Port)
+	return agrees(m.NodeID, c.NodeID) && agrees(m.IP, c.IP) && agrees(m.Hostname, c.Hostname) && agrees(m.Port, c.Port)
 }
+
+func agrees[T comparable](wanted *T, claim T) bool { return wanted == nil || *wanted == claim }
 
 // tokenClaims is the wire form. Optional claims are read leniently: one of a strange type is as good as absent.
 type tokenClaims struct {

@@ -193,11 +193,14 @@ func TestCriticalExtensionsAreRefused(t *testing.T) {
 func TestClaimsAreComparedOnRequest(t *testing.T) {
 	a := newAuthority(t, AlgorithmEdDSA)
 	token := a.issue(t, Request{NodeID: "n", IP: "i", Hostname: "h", Port: 1, Peers: []string{"p"}})
-	for _, m := range []Match{{}, {NodeID: "n"}, {IP: "i"}, {Hostname: "h"}, {Port: 1}, {"n", "i", "h", 1}} {
+	for _, m := range []Match{{}, {NodeID: new("n")}, {IP: new("i")}, {Hostname: new("h")}, {Port: new(1)}} {
 		_, err := a.verifier.VerifyMatching(token, "p", m)
 		must(t, err)
 	}
-	for _, m := range []Match{{NodeID: "x"}, {IP: "x"}, {Hostname: "x"}, {Port: 2}, {"n", "i", "h", 2}} {
+	for _, m := range []Match{
+		{NodeID: new("x")}, {IP: new("x")}, {Hostname: new("x")}, {Port: new(2)}, {NodeID: new("n"), Port: new(2)},
+		{NodeID: new("")}, {IP: new("")}, {Hostname: new("")}, {Port: new(0)},
+	} {
 		_, err := a.verifier.VerifyMatching(token, "p", m)
 		wantError(t, err, ErrBadToken)
 	}

@@ -234,6 +234,7 @@ def test_answers_are_copies(pools):
     pools.get_all_connected_peer_infos("small")[0]["id"] = BOB
     pools.get_all_connected_peer_ids().clear()
     assert pools.get_pool_status()["small"] == {ALICE}
+    assert list(pools.get_pool_status()) == pools.pool_names
 
 
 def test_the_text_lists_pools_and_peers(pools):

@@ -98,6 +98,12 @@ def test_what_is_no_token_says_why(keys, token, reason):
     assert refused.value.reason == reason and str(refused.value)
 
 
+def test_a_text_that_is_too_long_for_the_library_is_no_token(keys):
+    with pytest.raises(tokens.InvalidTokenError) as refused:
+        tokens.verify(keys[1], "x" * (1 << 20), PEER)
+    assert refused.value.reason == "bad_token"
+
+
 def test_the_key_decides_about_the_algorithm_and_not_the_header(keys, issuer):
     head, body, _ = issuer.issue("node-1", [PEER]).split(".")
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').decode().rstrip("=")
@@ -108,7 +114,11 @@ def test_the_key_decides_about_the_algorithm_and_not_the_header(keys, issuer):
         assert refused.value.reason == "bad_token"
 
 
-@pytest.mark.parametrize("claim", [{"node_id": "node-2"}, {"ip": "10.0.0.2"}, {"hostname": "other"}, {"port": 4002}])
+OTHER_CLAIMS = [{"node_id": "node-2"}, {"ip": "10.0.0.2"}, {"hostname": "other"}, {"port": 4002}]
+NO_CLAIMS = [{"node_id": ""}, {"ip": ""}, {"hostname": ""}, {"port": 0}]
+
+
+@pytest.mark.parametrize("claim", OTHER_CLAIMS + NO_CLAIMS)
 def test_claims_are_compared_on_request(keys, issuer, claim):
     token = issuer.issue("node-1", [PEER], ip="10.0.0.1", hostname="host", port=4001)
     assert tokens.verify(keys[1], token, PEER, node_id="node-1", ip="10.0.0.1", hostname="host", port=4001)

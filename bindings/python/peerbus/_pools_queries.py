@@ -10,6 +10,7 @@ from . import _errors
 from ._core import Live
 from ._pools_native import NativeSet
 from .p2p import P2P
+from .tokens import MAX_TOKEN_BYTES
 
 PeerInfo = Dict[str, Any]
 """``{"id", "addrs", "connected_at", "direction", "misc", "relayed"}``; misc is the role."""
@@ -117,8 +118,9 @@ class PoolQueries:
         return list(self._set.ask("peers", pools=[pool_name]))
 
     def get_pool_status(self) -> Dict[str, Set[str]]:
-        """Peer ids by pool, of every pool (POOL-28)."""
-        return as_sets(self._set.ask("status"))
+        """Peer ids by pool, of every pool in declared order (POOL-28)."""
+        ids = as_sets(self._set.ask("status"))
+        return {name: ids[name] for name in self._set.capacities}
 
     def get_all_connected_peer_ids(self) -> List[str]:
         """Ids of all pooled peers (POOL-29)."""
@@ -187,6 +189,8 @@ class PoolQueries:
 
         The keyword arguments are claims that must be equal. A coroutine, although it waits for nothing."""
         match = {"node_id": node_id, "ip": ip, "hostname": hostname, "port": port}
+        if isinstance(token, str) and len(token) > MAX_TOKEN_BYTES:
+            return None, None
         answer = self._set.ask("verify_token", token=token, peer=peer_id, **match)
         if not answer["valid"]:
             return None, None

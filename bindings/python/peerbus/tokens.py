@@ -18,6 +18,7 @@ from . import _errors, _library
 ALGORITHMS = ("EdDSA", "ES256", "RS256")
 DEFAULT_ALGORITHM = "EdDSA"
 DEFAULT_LIFETIME_S = 24 * 3600.0
+MAX_TOKEN_BYTES = 16 * 1024  # of a token that is read at all
 
 __all__ = [
     "ALGORITHMS",
@@ -120,6 +121,8 @@ def verify(
     match = {name: value for name, value in given.items() if value is not None}
     library = _library.load()
     texts = [_library.encode(text, "an argument") for text in (public_key, token, peer_id)]
+    if len(texts[1]) > MAX_TOKEN_BYTES:
+        raise InvalidTokenError(f"a token of {len(texts[1])} bytes, at most {MAX_TOKEN_BYTES} are read", "bad_token")
     answer = library.control(library.c.VerifyToken, *texts, json.dumps(match).encode())
     if not answer["valid"]:
         raise InvalidTokenError(str(answer["problem"]), str(answer["reason"]))
