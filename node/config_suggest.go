@@ -29,18 +29,23 @@ var keyByPath = func() map[string]configKey {
 }()
 
 // nearestKey finds the known path that an unknown name at prefix most likely means: a similar name
-// at the same level, the name of the Python argument, the same name at another level, or else
-// whatever is least different.
+// at the same level, the name of the Python argument, a similar name at another level, or else
+// whatever is least different, within its group if it is in one.
 func nearestKey(prefix, name string) string {
-	if path, distance := nearestSibling(prefix, name); distance <= max(1, len(name)/3) {
-		return path
+	similar := max(1, len(name)/3)
+	sibling, distance := nearestSibling(prefix, name)
+	if distance <= similar {
+		return sibling
 	}
 	for _, key := range configKeys {
 		if key.Python == name {
 			return key.Path
 		}
 	}
-	return nearestAnywhere(prefix, name)
+	if other, distance := nearestAnywhere(prefix, name); prefix == "" || distance <= similar {
+		return other
+	}
+	return sibling
 }
 
 func nearestSibling(prefix, name string) (nearest string, least int) {
@@ -59,9 +64,9 @@ func nearestSibling(prefix, name string) (nearest string, least int) {
 }
 
 // nearestAnywhere passes over the groups that the unknown name is in: they are known to the writer.
-func nearestAnywhere(prefix, name string) string {
+func nearestAnywhere(prefix, name string) (nearest string, least int) {
 	path := prefix + name
-	nearest, least := knownPaths[0], maxComparedBytes
+	nearest, least = knownPaths[0], maxComparedBytes
 	for _, known := range knownPaths {
 		if strings.HasPrefix(prefix, known+".") {
 			continue
@@ -71,7 +76,7 @@ func nearestAnywhere(prefix, name string) string {
 			nearest, least = known, distance
 		}
 	}
-	return nearest
+	return nearest, least
 }
 
 // editDistance counts insertions, deletions, replacements and swaps of neighbours that turn a into
