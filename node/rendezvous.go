@@ -132,12 +132,12 @@ func (r *rendezvous) accept(s Snapshot, fetched bool) (fresh bool, reason string
 	if s.Author != r.name.owner && !r.publishesLocked(s.Author, listed) {
 		return false, lossRendezvousRefused
 	}
-	if s.UpdateCount <= r.state.floor {
-		if !r.state.fetched || fetched || s.Author != r.state.newest.Author || s.UpdateCount != r.state.newest.UpdateCount {
-			return false, lossRendezvousStale
-		}
+	if r.state.fetched && !fetched && s.Author == r.state.newest.Author && s.UpdateCount == r.state.newest.UpdateCount {
 		r.state.fetched = false
 		return false, ""
+	}
+	if s.UpdateCount <= r.state.floor {
+		return false, lossRendezvousStale
 	}
 	s.Listed, s.After = listed, r.state.newest.UpdateCount
 	r.state.newest, r.state.floor, r.state.fetched = s, s.UpdateCount, fetched
