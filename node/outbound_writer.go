@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	// firstRetry is the pause after a stream could not be opened; it doubles up to lastRetry. A new connection ends it, but not two
-	// pauses in a row: a peer that refuses us does so on a connection that this side has seen come.
-	firstRetry = 50 * time.Millisecond
-	lastRetry  = 5 * time.Second
+	// firstRetry is the pause after a stream could not be opened; it doubles up to lastRetry. A new connection ends it. After
+	// eagerRetries failures it does not end two pauses in a row: a peer that refuses us is connected for a moment at each try.
+	firstRetry   = 50 * time.Millisecond
+	lastRetry    = 5 * time.Second
+	eagerRetries = 20
 )
 
 // startWriterLocked makes sure that a writer looks at the channel.
@@ -187,7 +188,7 @@ func (o *outbound) reopen() {
 func (o *outbound) pause() bool {
 	o.state.Lock()
 	failures, came := o.state.failures, o.came
-	if o.state.hurried {
+	if o.state.hurried && failures > eagerRetries {
 		came = nil
 	}
 	o.state.hurried = false
