@@ -161,6 +161,8 @@ func (r *crashRun) crash(side, at int, committed bool) bool {
 		dir := copyStore(r.t, r.dirs[side])
 		thaw()
 		mustClose(r.t, r.nodes[side])
+		other, gone := r.nodes[1-side].host.Network(), r.nodes[side].id
+		waitUntil(r.t, "the other side sees the end", func() bool { return len(other.ConnsToPeer(gone)) == 0 })
 		r.dirs[side] = dir
 		r.start(side)
 	case <-done:
