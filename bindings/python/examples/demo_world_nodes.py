@@ -377,7 +377,13 @@ async def read_command() -> Fact:
 
 KINDS = {"world": WorldNode, "member": Member, "outsider": Outsider}
 
+
+async def main(kind: str, name: str, directory: str) -> None:
+    # Made in here, because before Python 3.10 an asyncio.Event is bound to the loop of that time.
+    await KINDS[kind](name, directory).run()
+
+
 if __name__ == "__main__":
     faulthandler.enable()  # whoever hangs is ended by SIGABRT, and tells where it was
     logging.basicConfig(level=logging.ERROR, format=f"{sys.argv[2]}: %(message)s")
-    asyncio.run(KINDS[sys.argv[1]](sys.argv[2], sys.argv[3]).run())
+    asyncio.run(main(*sys.argv[1:]))
