@@ -26,6 +26,8 @@ func (c *endingConn) RemoteMultiaddr() ma.Multiaddr { return ma.StringCast("/ip4
 // live is a connection of that age now, on which the peer is listed.
 func live(t *testing.T, n *Node, id peer.ID, age time.Duration) *endingConn {
 	t.Helper()
+	n.peers.state.Lock()
+	defer n.peers.state.Unlock()
 	entry := n.peers.state.byID[id]
 	if entry == nil {
 		t.Fatal("the peer is not in the table")
@@ -34,6 +36,12 @@ func live(t *testing.T, n *Node, id peer.ID, age time.Duration) *endingConn {
 	entry.returned()
 	entry.connections[c] = struct{}{}
 	return c
+}
+
+func inTable(n *Node, id peer.ID) bool {
+	n.peers.state.Lock()
+	defer n.peers.state.Unlock()
+	return n.peers.state.byID[id] != nil
 }
 
 func TestAConnectionInPassingIsNoReturn(t *testing.T) {
@@ -46,11 +54,11 @@ func TestAConnectionInPassingIsNoReturn(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			n.peers.lastEnded(live(t, n, id, time.Millisecond))
 		}
-		if n.peers.state.byID[id] == nil {
+		if !inTable(n, id) {
 			t.Fatal("gone before the grace has passed")
 		}
 		time.Sleep(2 * time.Second)
-		if synctest.Wait(); n.peers.state.byID[id] != nil {
+		if synctest.Wait(); inTable(n, id) {
 			t.Error("still listed 11 s after the last connection that was one")
 		}
 	})
@@ -68,7 +76,7 @@ func TestAReturnBeginsTheGraceAnew(t *testing.T) {
 		n.peers.lastEnded(long)
 		n.peers.lastEnded(short)
 		time.Sleep(9 * time.Second)
-		if synctest.Wait(); n.peers.state.byID[id] == nil {
+		if synctest.Wait(); !inTable(n, id) {
 			t.Error("a peer that had returned was given up with the grace of its earlier loss")
 		}
 		n.peers.close()
