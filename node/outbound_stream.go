@@ -206,6 +206,9 @@ func (o *outbound) answer(stream *outStream, head session.Head, body []byte) err
 	o.applyLocked(out)
 	if out.Ended {
 		s.failures++
+		if sender.Err() == nil {
+			o.subscriber.closing()
+		}
 		return fmt.Errorf("%w: %w", ErrPeerClosed, cmp.Or(sender.Err(), err, errGoneAway))
 	}
 	return err

@@ -105,7 +105,7 @@ func (d *directTopic) leaveFinally(s *subscriber) {
 	if s.leaving == nil || d.state.members[s.id] != s {
 		return
 	}
-	if d.node.isConnected(s.id) {
+	if s.withdrew.Load() || d.node.isConnected(s.id) {
 		d.removeLocked(s)
 	} else {
 		s.leaving = nil

@@ -32,14 +32,14 @@ const (
 //	      it refuses   |  |  announced, or after refusalPause
 //	                   v  |
 //	                  refusing: reported as peer_refused
-//	any --- it unsubscribed, or was connected without an announcement for leaveGrace,
+//	any --- it unsubscribed, or its node closes, or was connected without an announcement for leaveGrace,
 //	        or was refusing when it left, or we disconnected it ---------------------> (none)
 type subscriber struct {
 	id        peer.ID
 	out       *outbound
 	refusedAt atomic.Int64 // in Unix nanoseconds; 0: not
 	awaySince atomic.Int64 // 0: announced
-	withdrew  atomic.Bool  // it unsubscribed
+	withdrew  atomic.Bool  // it unsubscribed, or its node closes
 	dropped   atomic.Uint64
 
 	leaving *time.Timer // of leaveGrace; the topic's lock guards it
@@ -49,6 +49,13 @@ type subscriber struct {
 func (s *subscriber) refuse() {
 	if s != nil {
 		s.refusedAt.Store(time.Now().UnixNano())
+	}
+}
+
+// closing notes that the peer's node closes, whose last announcements may get lost.
+func (s *subscriber) closing() {
+	if s != nil {
+		s.withdrew.Store(true)
 	}
 }
 
