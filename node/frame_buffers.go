@@ -34,5 +34,7 @@ func (f *frameBuffers) put(buffer []byte) {
 			return
 		}
 	}
-	f.memory.Put(buffer[:cap(buffer)])
+	if cap(buffer) > frameClasses[len(frameClasses)-1] { // what Memory did not lend must never get there: it may be C's
+		f.memory.Put(buffer[:cap(buffer)])
+	}
 }

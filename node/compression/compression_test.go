@@ -51,8 +51,8 @@ func pack(t testing.TB, c session.Codec, payload []byte) ([]byte, bool) {
 	size := Bound(c, len(payload))
 	buffer := make([]byte, 0, size)
 	packed, pays := Pack(c, buffer, payload)
-	if pays && size > 0 && &packed[0] != &buffer[:1][0] {
-		t.Error("the compressed payload is not in the buffer that was lent")
+	if pays && (cap(packed) != cap(buffer) || size > 0 && &packed[0] != &buffer[:1][0]) {
+		t.Errorf("packed into %d bytes, not into the buffer of %d that was lent", cap(packed), cap(buffer))
 	}
 	return packed, pays
 }

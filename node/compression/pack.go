@@ -33,7 +33,8 @@ func Bound(c session.Codec, size int) int {
 	return size
 }
 
-// Pack compresses a payload into buffer, which has the capacity of Bound. pays is false when the payload should travel as it is.
+// Pack compresses a payload into buffer, which has the capacity of Bound. pays is false when the payload should travel as it is;
+// otherwise packed is the front of the buffer with all of its capacity, by which its owner knows where to give it back.
 func Pack(c session.Codec, buffer, payload []byte) (packed []byte, pays bool) {
 	if len(payload) >= sampleFrom && !samplePays(c, buffer, payload) {
 		return nil, false
@@ -59,7 +60,7 @@ func samplePays(c session.Codec, buffer, payload []byte) bool {
 func packWhole(c session.Codec, buffer, payload []byte, most int) ([]byte, bool) {
 	if c == session.CodecZstd {
 		packed := zstdEncoder().EncodeAll(payload, buffer[:0])
-		return packed, len(packed) <= most
+		return packed, len(packed) <= most && cap(packed) == cap(buffer)
 	}
 	out := boundedBuffer{buffer[:0:min(most, cap(buffer))]}
 	var err error
@@ -71,7 +72,7 @@ func packWhole(c session.Codec, buffer, payload []byte, most int) ([]byte, bool)
 	default:
 		err = fmt.Errorf("codec %d is unknown", c)
 	}
-	return out.bytes, err == nil
+	return buffer[:len(out.bytes)], err == nil
 }
 
 // zstdEncoder is shared: EncodeAll takes one of its states for the time of the call, and there are as many as processors.
