@@ -513,7 +513,8 @@ int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *sl
                                uint64_t *first_id);
 
 /* Waits until the message with that id has reached a state of peerbus_delivery, or gone beyond it. 0; TIMEOUT; LOST: it never will,
- * the text has the reason (what the receiver refused was sent, though); UNSUPPORTED: it went by chat, which tells no more than
+ * the text has the reason (what the receiver refused was sent, though), or for PEERBUS_TAKEN that its receiver has been away for the
+ * whole channel.resume_ms and nobody knows; UNSUPPORTED: it went by chat, which tells no more than
  * PEERBUS_SENT; NOT_FOUND: too many messages with different fates came since; INVALID_ARGUMENT: no message has that id; CLOSED. */
 int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int timeout_ms);
 

@@ -59,6 +59,9 @@ func (o *outbound) hold(options ChannelOptions) bool {
 	}
 	o.state.handles++
 	o.state.deliveries.events |= options.Events
+	if options.Events.Has(DeliveryTaken) && o.state.sender != nil {
+		o.awaitTakenLocked(o.state.base + o.state.sender.Progress().Last)
+	}
 	return true
 }
 

@@ -56,6 +56,7 @@ type deliveries struct {
 	events    DeliveryStates // that the host wants to hear of
 	fates     []fate
 	forgotten uint64        // newest id of which a fate was forgotten
+	unheard   uint64        // newest id that the receiver, which is away, was asked about in vain
 	lost      uint64        // messages that did not get to the receiver
 	news      chan struct{} // closed when a message got further; nil when nobody waits
 }
@@ -154,6 +155,9 @@ func (o *outbound) await(ctx context.Context, id uint64, state DeliveryState) er
 	for {
 		o.state.Lock()
 		reached, err := o.reachedLocked(id, state)
+		if !reached && err == nil && state == DeliveryTaken {
+			o.awaitTakenLocked(id)
+		}
 		link := o.state.link
 		news := o.state.deliveries.wait()
 		o.state.Unlock()
@@ -213,9 +217,25 @@ func (o *outbound) reachedLocked(id uint64, state DeliveryState) (bool, error) {
 		if _, unknown := s.deliveries.find(id, fateUntaken); unknown {
 			return false, fmt.Errorf("%w: the receiver accepted message %d and then ended the session without saying that its application took it", ErrLost, id)
 		}
+		if id > taken && id <= s.deliveries.unheard {
+			return false, fmt.Errorf("%w: the receiver accepted message %d and has been away since for the whole resume window; nobody knows whether its application took it", ErrLost, id)
+		}
 		return id <= taken, nil
 	}
 	return true, nil
+}
+
+// awaitTakenLocked makes sure that the channel hears when its receiver takes a message: after a lost connection that needs a stream.
+func (o *outbound) awaitTakenLocked(id uint64) {
+	s := &o.state
+	if s.sender == nil || id <= s.base {
+		return
+	}
+	s.sender.Await(id - s.base)
+	if s.stream == nil && s.closing == nil && !o.nothingToSendLocked() {
+		o.tickLocked()
+		o.startWriterLocked()
+	}
 }
 
 func lossError(id uint64, f fate) error {

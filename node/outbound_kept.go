@@ -81,10 +81,15 @@ func (o *outbound) resume() {
 
 // nothingToSendLocked tells whether the channel needs no stream.
 func (o *outbound) nothingToSendLocked() bool {
-	if o.kept == nil {
+	switch {
+	case o.kept != nil && o.kept.paused:
+		return true
+	case o.state.sender.Awaits():
+		return false
+	case o.kept == nil:
 		return o.state.sender.Unsettled() == 0
 	}
-	return o.kept.paused || o.kept.last <= o.state.base+o.state.sender.Progress().Settled
+	return o.kept.last <= o.state.base+o.state.sender.Progress().Settled
 }
 
 // sendKept puts the first of some messages on disk, waiting for room until ctx ends, and of the others those that find room at

@@ -194,7 +194,7 @@ func (o *outbound) answer(stream *outStream, head session.Head, body []byte) err
 	out, err := sender.Receive(stream.generation, head, body)
 	stream.progressed = time.Now()
 	if head.Type == session.TypeAccept && err == nil {
-		stream.accepted, s.failures = true, 0
+		stream.accepted, s.failures, s.deliveries.unheard = true, 0, 0
 		o.stopExpiryLocked()
 		if o.kept != nil {
 			o.tellDurableLocked(durable)
@@ -236,6 +236,9 @@ func (o *outbound) streamEnded(stream *outStream, err error) {
 	}
 	if !stream.accepted {
 		s.failures++
+	}
+	if s.deliveries.events.Has(DeliveryTaken) {
+		s.sender.Await(s.sender.Progress().Last)
 	}
 	s.sender.StreamLost(stream.generation, time.Now())
 	o.tickLocked()
@@ -285,6 +288,9 @@ func (o *outbound) applyLocked(out session.Outcome) {
 	}
 	if out.Taken.First != 0 {
 		o.deliveredLocked(DeliveryTaken, out.Taken)
+	}
+	if out.Unheard {
+		s.deliveries.unheard = s.base + s.sender.Progress().Settled
 	}
 	if out.Restarted {
 		o.restartedLocked(out.Untaken)

@@ -68,6 +68,8 @@ type Outcome struct {
 	Restarted bool
 	Untaken   Range
 
+	Unheard bool // what is settled and not taken is no longer awaited
+
 	Room    bool // the window has room again
 	Sending bool // NextPiece may have something new
 	Ended   bool // the peer closed the stream

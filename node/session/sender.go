@@ -76,11 +76,12 @@ type Sender struct {
 	exposed    uint64 // newest id of which a byte went to any stream
 	sent       uint64 // newest id that a transport took
 	taken      uint64 // newest id that the receiver's application took
+	awaited    uint64 // newest id that somebody waits for to be taken
 	maxMessage int    // the smaller one of both sides' limits
 	codecs     uint64 // that the receiver takes; 0: it has not answered yet
 	durable    bool   // the receiver keeps the session on disk too
 
-	waitingSince time.Time // unsettled messages wait for a stream since then
+	waitingSince time.Time // unsettled messages, or somebody's question what was taken, wait for a stream since then
 	closed       error
 }
 
@@ -185,6 +186,13 @@ func (s *Sender) full() error {
 
 // Unsettled is the number of messages whose fate is open.
 func (s *Sender) Unsettled() uint64 { return s.last - s.settled }
+
+// Await says that somebody wants to know when all messages up to id are taken. Without a stream that is a reason for one, as
+// unsettled messages are, until the resume window is over.
+func (s *Sender) Await(id uint64) { s.awaited = max(s.awaited, min(id, s.last)) }
+
+// Awaits tells whether somebody waits to hear from the receiver's application.
+func (s *Sender) Awaits() bool { return s.taken < s.awaited }
 
 // Held is the capacity of the buffers in use, in bytes.
 func (s *Sender) Held() int { return s.window.held }

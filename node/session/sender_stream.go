@@ -215,14 +215,14 @@ func (s *Sender) detach() {
 
 func (s *Sender) startWaiting(now time.Time) {
 	switch {
-	case s.stream.accepted || s.Unsettled() == 0 || s.options.Durable:
+	case s.stream.accepted || s.Unsettled() == 0 && !s.Awaits() || s.options.Durable:
 		s.waitingSince = time.Time{}
 	case s.waitingSince.IsZero():
 		s.waitingSince = now
 	}
 }
 
-// Tick gives up the unsettled messages when the resume window is over, and answers when to call it again: the zero time when
+// Tick gives up the unsettled messages and what is awaited when the resume window is over, and answers when to call it again: the zero time when
 // nothing waits for a stream. Call it also after the first message that finds no stream: that starts the window.
 func (s *Sender) Tick(now time.Time) (Outcome, time.Time) {
 	var out Outcome
@@ -234,6 +234,7 @@ func (s *Sender) Tick(now time.Time) (Outcome, time.Time) {
 		return out, deadline
 	}
 	s.lose(s.last, ReasonExpired, &out)
+	out.Unheard, s.awaited = s.Awaits(), 0
 	s.waitingSince = time.Time{}
 	return out, time.Time{}
 }
