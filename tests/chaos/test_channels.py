@@ -1,6 +1,7 @@
 """Acknowledged channels between two processes with a proxy between them that does its worst: nothing is lost, doubled or out of
 order, and memory stays inside its bounds. PEERBUS_CHAOS_MESSAGES sets the size of the run; `make chaos` is the long one."""
 
+import contextlib
 import json
 import os
 import random
@@ -58,10 +59,21 @@ class Receiver:
 
 
 def harm(proxy, receiver, stop):
-    """One blow after the other until told to stop."""
-    blows = [proxy.kill, proxy.kill, lambda: proxy.stall(0.3), lambda: proxy.slow(0.3), lambda: stop_process(receiver)]
+    """One blow after the other until told to stop: each of them once, then each again in another order."""
+    blows = [
+        proxy.kill,
+        proxy.kill,
+        lambda: proxy.stall(0.3),
+        lambda: proxy.slow(0.3),
+        lambda: proxy.reorder("near", 0.2),
+        lambda: proxy.reorder("far", 0.2),
+        lambda: proxy.half_open("far"),  # the other end is below: it takes long to notice
+        lambda: stop_process(receiver),
+    ]
+    left = []
     while not stop.wait(HARM_EVERY_S):
-        random.choice(blows)()
+        left = left or random.sample(blows, len(blows))
+        left.pop()()
 
 
 def stop_process(receiver):
@@ -148,3 +160,37 @@ def test_a_half_open_connection_costs_no_message(survivor):
         receiver.end()
         proxy.close()
     assert report["wrong"] == [] and report["gaps"] == 0 and report["extra"] == 0 and not any(report["lost"].values())
+
+
+@pytest.fixture
+def proxied():
+    """A server, and a proxy before it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.closing(TCPProxy(server.getsockname()[1])) as proxy:
+        server.settimeout(PATIENCE_S)
+        yield server, proxy
+
+
+def test_the_proxy_lets_what_is_on_its_way_arrive_after_what_came_later(proxied):
+    """What the runs above rely on, seen from outside."""
+    server, proxy = proxied
+    with socket.create_connection(("127.0.0.1", proxy.port)) as old, server.accept()[0] as first:
+        old.sendall(b"before")
+        assert first.recv(10) == b"before"
+        (connection,) = proxy.hold()
+        old.sendall(b"late")
+        end = time.monotonic() + PATIENCE_S
+        while connection.late[connection.near] != [b"late"]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        connection.cut("far")
+        with pytest.raises(ConnectionResetError):
+            old.recv(1)
+        with socket.create_connection(("127.0.0.1", proxy.port)) as new, server.accept()[0] as second:
+            new.sendall(b"new")
+            assert second.recv(10) == b"new"
+            first.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                first.recv(10)
+            connection.due.set()
+            first.settimeout(PATIENCE_S)
+            assert first.recv(10) == b"late"
