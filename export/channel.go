@@ -207,7 +207,9 @@ func go_peerbus_channel_configure(number, handle C.int, text *C.char, length C.s
 	if err != nil {
 		return fail(problem, err)
 	}
-	c.Configure(options)
+	if err := c.Configure(options); err != nil {
+		return fail(problem, err)
+	}
 	return C.PEERBUS_OK
 }
 

@@ -488,9 +488,10 @@ char *CancelOperation(int instance, long long operation);
  * Waits up to timeout_ms for room. 0: taken. A message that was taken and then cannot be sent is counted and raises a
  * messages_lost event. WOULD_BLOCK: not taken, see the "writable" event. Errors of the arguments and NOT_CONNECTED come at once.
  * size 0 is INVALID_ARGUMENT on a chat channel.
- * With the node key channel.durable the message is on disk when this returns, the peer need not be known, and NOT_CONNECTED does
- * not come: it waits for the peer, across restarts of this process (docs/durable-channels.md). Writing takes as long as the disk
- * takes, beyond timeout_ms too. WOULD_BLOCK: limits.outbox_bytes is used up. STORE: it could not be written; it was not taken. */
+ * On a durable channel (the node key channel.durable, or peerbus_channel_configure) the message is on disk when this returns, the
+ * peer need not be known, and NOT_CONNECTED does not come: it waits for the peer, across restarts of this process
+ * (docs/durable-channels.md). Writing takes as long as the disk takes, beyond timeout_ms too. WOULD_BLOCK: limits.outbox_bytes is
+ * used up. STORE: it could not be written; it was not taken. */
 int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
 
 /* Opens a handle of a direct channel of this node (its own id is the owner): sending through it parses no text per message and
@@ -529,7 +530,12 @@ int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int t
  *   "compression"     list of "zstd", "lz4", "gzip", as channel.compression of the node's configuration; [] for none. Of this handle
  *   "compress_above"  bytes, as channel.compress_above. Of this handle
  *   "progress"        true: the "progress" events of what is sent, see PopEvents. Of the channel; channel.progress at first
- * 0; INVALID_ARGUMENT: an unknown key or value, and nothing was changed. */
+ *   "durable"         true: a message is on disk before its send returns, as with the node key channel.durable, whose value is that of
+ *                     channels for which nobody chose; false: not. Of the channel, settled by its first message, whoever sends it.
+ *                     Messages that an earlier process left on disk are sent whatever the key and the options say, and their channel
+ *                     stays durable. The receiver keeps and confirms durable messages only with its own key channel.durable. Opens
+ *                     the file of durable channels, unless it is open: this may take as long as the disk takes
+ * 0; INVALID_ARGUMENT: an unknown key or value, or it is too late for "durable"; STORE; CLOSED. Nothing was changed then. */
 int peerbus_channel_configure(int instance, int handle, const char *sendOptionsJSON);
 
 /* Closes a handle; the messages that it took are still delivered. Another thread's call on it goes on. */

@@ -97,7 +97,7 @@ func (c *Channel) SendBatch(ctx context.Context, payloads [][]byte) (first uint6
 	how := *c.compression.Load()
 	m := c.out.pack(ctx, how, payloads[0])
 	defer c.out.drop(m)
-	if len(how.Codecs) == 0 || c.out.kept != nil {
+	if len(how.Codecs) == 0 || c.out.isKept() {
 		return c.out.sendSome(ctx, m, payloads[1:], nil)
 	}
 	if first, err = c.out.send(ctx, m, nil); err != nil {
@@ -130,7 +130,7 @@ var atOnceContext = func() context.Context {
 func (o *outbound) acceptNext(id uint64, m outMessage) bool {
 	o.state.Lock()
 	defer o.state.Unlock()
-	if !o.followsLocked(id) {
+	if o.kept != nil || !o.followsLocked(id) {
 		return false
 	}
 	_, _, err := o.acceptLocked(m, nil)

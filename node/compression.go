@@ -76,7 +76,7 @@ type CompressedMessages struct {
 // pack compresses a payload, holding no lock. drop gives its buffer back.
 func (o *outbound) pack(ctx context.Context, c Compression, payload []byte) outMessage {
 	m := outMessage{payload: payload}
-	if o.kept != nil || !c.wants(payload) { // what waits on disk may find a receiver that takes other codecs
+	if !c.wants(payload) || o.isKept() { // what waits on disk may find a receiver that takes other codecs
 		return m
 	}
 	codec := o.codecFor(ctx, c)

@@ -200,7 +200,7 @@ func TestCompressedMessagesAreResumed(t *testing.T) {
 func TestAHandleHasACompressionOfItsOwn(t *testing.T) {
 	a, b := startPair(t, compressing(session.CodecZstd))
 	c, plain := openChannel(t, a, b, "one"), openChannel(t, a, b, "two")
-	plain.Configure(SendOptions{Compression: Compression{}})
+	mustConfigure(t, plain, SendOptions{Compression: Compression{}})
 	mustReach(t, c, mustSend(t, c, words(1, 10_000)), DeliveryAccepted)
 	mustReach(t, plain, mustSend(t, plain, words(1, 10_000)), DeliveryAccepted)
 	if compressedOn(t, a, c).Compressed.Messages != 1 || compressedOn(t, a, plain).Compressed.Messages != 0 {

@@ -173,7 +173,7 @@ var configKeys = slices.Concat([]configKey{
 		func(c *Config) *bool { return &c.Channel.Progress }),
 	boolKey("channel.accept_compressed", "", "let peers send compressed messages; they are unpacked up to limits.message_bytes",
 		func(c *Config) *bool { return &c.Channel.AcceptCompressed }),
-	boolKey("channel.durable", "durable", "keep what is sent on direct channels on disk until the receiving program confirmed it, and confirm what is received: docs/durable-channels.md",
+	boolKey("channel.durable", "durable", "keep what is sent on direct channels on disk until the receiving program confirmed it, unless their handles choose otherwise, and confirm what is received: docs/durable-channels.md",
 		func(c *Config) *bool { return &c.Channel.Durable }),
 }, limitConfigKeys(), []configKey{
 	textKey("log.name", "log_sub", "label of the node in log lines and filters; empty: the default",
@@ -187,12 +187,11 @@ func boolKey(path, python, doc string, field func(*Config) *bool) configKey {
 	defaults := defaultConfig()
 	shape := ConfigKey{path, typeBoolean, fmt.Sprint(*field(&defaults)), doc, python}
 	return configKey{shape, func(c *Config, value any) error {
-		given, ok := value.(bool)
-		if !ok {
-			return fmt.Errorf("expected true or false, got %s", describeJSON(value))
+		given, err := booleanOf(value)
+		if err == nil {
+			*field(c) = given
 		}
-		*field(c) = given
-		return nil
+		return err
 	}}
 }
 

@@ -30,6 +30,14 @@ func entriesOf[T any](given []any, parse func(any) (T, error)) ([]T, error) {
 	return parsed, nil
 }
 
+func booleanOf(value any) (bool, error) {
+	given, ok := value.(bool)
+	if !ok {
+		return false, fmt.Errorf("expected true or false, got %s", describeJSON(value))
+	}
+	return given, nil
+}
+
 func textOf(value any) (string, error) {
 	text, ok := value.(string)
 	if !ok {

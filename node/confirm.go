@@ -21,7 +21,7 @@ func (n *Node) Confirm(list []Confirmation) (int, error) {
 	if err := n.Usable(); err != nil {
 		return 0, err
 	}
-	if n.durables == nil {
+	if !n.durables.receives {
 		for _, c := range list {
 			if err := CheckChannel(c.Channel); err != nil {
 				return 0, err
@@ -105,7 +105,7 @@ func confirmError(err error) error {
 // ConfirmTaken confirms messages that were handed over by a call whose hosts cannot confirm, or refused by the node's guard.
 // Nobody waits for the disk.
 func (n *Node) ConfirmTaken(messages []queue.Message) {
-	if n.durables == nil {
+	if !n.durables.receives {
 		return
 	}
 	for i := range messages {

@@ -21,53 +21,92 @@ var ErrStore = errors.New("the store of durable channels cannot be used")
 // storeRetry is the pause after the store failed to read or write what nobody waits for.
 const storeRetry = time.Second
 
-// durables are the durable channels of a node (docs/durable-channels.md), nil unless channel.durable. Each is in its outbound
-// (outbound_kept.go) or its incoming (inbound_kept.go).
+// durables are the durable channels of a node (docs/durable-channels.md). Each is in its outbound (outbound_kept.go) or its incoming
+// (inbound_kept.go).
+//
+//	no store --- start, with channel.durable or a file --------> open --- close ---> closed
+//	             obtain, for the first channel made durable
 type durables struct {
-	node  *Node
-	store *store.Store
-	room  budgetRoom         // of the outbox
-	end   context.CancelFunc // of the store
-	in    struct {
+	node     *Node
+	receives bool // channel.durable: what is received is kept, and what is sent unless its channel is made ordinary
+	key      crypto.PrivKey
+	room     budgetRoom // of the outbox
+	opening  sync.Mutex
+	store    *store.Store       // nil until it is open; opening guards that change, which comes before any durable channel
+	end      context.CancelFunc // of the store
+	in       struct {
 		sync.Mutex
 		byName map[string]*incoming
 	}
 }
 
-// openDurables opens the store and takes up what an earlier process left. resume follows once the node has a host.
-func (n *Node) openDurables(key crypto.PrivKey) error {
-	if !n.config.Channel.Durable {
+func newDurables(n *Node) *durables {
+	d := &durables{node: n, receives: n.config.Channel.Durable}
+	d.room = budgetRoom{node: n, byteBudget: byteBudget{limit: n.config.Limits.OutboxBytes}}
+	d.in.byName = map[string]*incoming{}
+	return d
+}
+
+// start takes up what an earlier process left, also one whose node had the key or whose program chose durable channels. resume
+// follows once the node has a host.
+func (d *durables) start(key crypto.PrivKey) error {
+	d.key = key
+	dir := d.node.config.IdentityDir
+	if !d.receives && !(d.node.config.Channel.Acknowledged && store.Exists(dir)) {
 		return nil
 	}
-	secret, err := key.Raw()
+	d.opening.Lock()
+	defer d.opening.Unlock()
+	return d.openLocked(d.load)
+}
+
+// obtain opens the store, unless it is open, for a channel that becomes durable.
+func (d *durables) obtain() error {
+	if !d.node.config.Channel.Acknowledged {
+		return fmt.Errorf("%w: durable channels are acknowledged ones, set channel.acknowledged to true", ErrArgument)
+	}
+	d.opening.Lock()
+	defer d.opening.Unlock()
+	if d.store != nil {
+		return nil
+	}
+	return d.openLocked(d.loadNothing)
+}
+
+func (d *durables) openLocked(load func(*store.Tx) error) error {
+	if d.node.ctx.Err() != nil {
+		return ErrClosed
+	}
+	secret, err := d.key.Raw()
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrStore, err)
 	}
-	opened, err := store.Open(n.config.IdentityDir, secret)
+	opened, err := store.Open(d.node.config.IdentityDir, secret)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	d := &durables{node: n, store: opened}
-	d.room = budgetRoom{node: n, byteBudget: byteBudget{limit: n.config.Limits.OutboxBytes}}
-	d.in.byName = map[string]*incoming{}
+	d.store = opened
+	err = opened.Update(load)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrStore, err)
+	}
 	ctx, end := context.WithCancel(context.Background()) // the node ends it last
+	if err == nil && !d.node.spawn("store of durable channels", func() { opened.Keep(ctx) }) {
+		err = ErrClosed
+	}
+	if err != nil {
+		end()
+		d.store = nil
+		opened.Close()
+		return err
+	}
 	d.end = end
-	n.durables = d
-	if err := d.load(); err != nil {
-		n.durables = nil
-		opened.Close()
-		return fmt.Errorf("%w: %w", ErrStore, err)
-	}
-	if !n.spawn("store of durable channels", func() { opened.Keep(ctx) }) {
-		opened.Close()
-		return ErrClosed
-	}
 	return nil
 }
 
-func (d *durables) load() error {
-	return d.store.Update(func(tx *store.Tx) error {
-		d.room.state.used = tx.OutUsed()
+func (d *durables) load(tx *store.Tx) error {
+	d.room.state.used = tx.OutUsed()
+	if d.receives {
 		instance, err := tx.Instance()
 		if err != nil {
 			return err
@@ -76,7 +115,14 @@ func (d *durables) load() error {
 		if err := tx.Incomings(d.loadIncoming); err != nil {
 			return err
 		}
-		return tx.Channels(func(number uint64, c store.Channel) error { return d.loadChannel(tx, number, c) })
+	}
+	return tx.Channels(func(number uint64, c store.Channel) error { return d.loadChannel(tx, number, c) })
+}
+
+// loadNothing follows when a running node opens its store: the file was not there when the node started.
+func (d *durables) loadNothing(tx *store.Tx) error {
+	return tx.Channels(func(_ uint64, c store.Channel) error {
+		return fmt.Errorf("%w: it came while the node ran and has channel %q; create the node anew", store.ErrInUse, c.Name)
 	})
 }
 
@@ -92,7 +138,9 @@ func (d *durables) loadIncoming(number uint64, record store.Incoming) error {
 
 // close writes what the store must know of the end, and closes it. The queue is closed.
 func (d *durables) close() {
-	if d == nil {
+	d.opening.Lock()
+	defer d.opening.Unlock()
+	if d.store == nil {
 		return
 	}
 	d.in.Lock()
@@ -137,9 +185,6 @@ func (d *durables) loadChannel(tx *store.Tx, number uint64, c store.Channel) err
 
 // resume sends what earlier processes left, once there is a host.
 func (d *durables) resume() {
-	if d == nil {
-		return
-	}
 	for _, o := range d.node.outbounds.all() {
 		o.resume()
 	}

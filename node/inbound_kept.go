@@ -63,7 +63,7 @@ func (d *durables) incomingOf(channel string) *incoming {
 // keep makes the session of a new stream durable on this side too, and waits until the disk knows it: a sender that was answered
 // relies on that. nil: the session is none of those.
 func (d *durables) keep(in *inStream, replaced bool) (*incoming, error) {
-	if d == nil {
+	if !d.receives {
 		return nil, nil
 	}
 	if !in.receiver.Durable() {

@@ -96,7 +96,7 @@ type Node struct {
 
 	outbounds *outbounds
 	inbounds  *inbounds
-	durables  *durables // nil unless channel.durable
+	durables  *durables
 	frames    *frameBuffers
 	bulk      *bulkTurns
 
@@ -155,6 +155,7 @@ func newNode(o Options) *Node {
 	n.links = newLinks(n)
 	n.outbounds = newOutbounds(n)
 	n.inbounds = newInbounds(n)
+	n.durables = newDurables(n)
 	n.frames = newFrameBuffers(n.memory)
 	n.bulk = &bulkTurns{limit: n.config.Limits.BulkSends}
 	n.topics = newTopics(n)
@@ -195,7 +196,7 @@ func (n *Node) start() error {
 	if n.id, err = peer.IDFromPrivateKey(key); err != nil {
 		return fmt.Errorf("%w: %v", ErrIdentity, err)
 	}
-	if err := n.openDurables(key); err != nil {
+	if err := n.durables.start(key); err != nil {
 		return err
 	}
 	if n.certificates, err = newCertificates(n); err != nil {

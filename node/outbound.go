@@ -43,7 +43,7 @@ type outbound struct {
 
 	wake chan struct{} // holds one token when the writer has something to look at
 	came chan struct{} // holds one token when the peer has a new connection
-	kept *kept         // nil unless the channel is durable
+	kept *kept         // nil unless the channel is durable; the lock guards it until the first message, which settles it
 
 	state struct {
 		sync.Mutex
@@ -92,6 +92,9 @@ func (o *outbound) poke() {
 // errChatOver tells a sender that the channel's chat link is gone: choose anew.
 var errChatOver = errors.New("chat link over")
 
+// errKept tells a sender that the channel is durable: messages go to the disk first.
+var errKept = errors.New("durable")
+
 // send takes a message, copying it, and answers its id. It waits for room until ctx ends. wait, when not nil, gets what tells
 // that the transport has taken the message.
 func (o *outbound) send(ctx context.Context, m outMessage, wait *sentWaiter) (uint64, error) {
@@ -102,13 +105,6 @@ func (o *outbound) send(ctx context.Context, m outMessage, wait *sentWaiter) (ui
 // sendSome is send, and takes of the messages that follow those that find room at once. It answers the id of the first one and
 // how many it took; their ids follow each other.
 func (o *outbound) sendSome(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (uint64, int, error) {
-	if o.kept != nil {
-		id, taken, err := o.sendKept(ctx, append([][]byte{m.payload}, more...))
-		if wait != nil {
-			*wait = sentWaiter{out: o, id: id}
-		}
-		return id, taken, err
-	}
 	for {
 		id, taken, room, err := o.trySend(ctx, m, more, wait)
 		switch {
@@ -117,6 +113,12 @@ func (o *outbound) sendSome(ctx context.Context, m outMessage, more [][]byte, wa
 			case <-room:
 			case <-ctx.Done():
 			}
+		case err == errKept:
+			id, taken, err := o.sendKept(ctx, append([][]byte{m.payload}, more...))
+			if wait != nil {
+				*wait = sentWaiter{out: o, id: id}
+			}
+			return id, taken, err
 		case err != errChatOver:
 			return id, taken, o.sendError(err)
 		}
@@ -141,6 +143,9 @@ func (w sentWaiter) wait(ctx context.Context) error {
 func (o *outbound) trySend(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
 	o.state.Lock()
 	defer o.state.Unlock()
+	if o.beginKeptLocked() {
+		return 0, 0, nil, errKept
+	}
 	err = o.readyLocked()
 	if err == nil && o.state.link != nil {
 		id, err := o.sendChatLocked(ctx, m.payload, wait)
@@ -286,14 +291,21 @@ func (o *outbound) sendError(err error) error {
 // newSender makes the session of a channel.
 func (n *Node) newSender(channel string, first uint64) *session.Sender {
 	options := n.senderOptions(channel)
-	options.First, options.Durable = first, false // durable ones are made by newKept
+	options.First = first
 	return session.NewSender(options)
+}
+
+// keptOptions are those of a durable session.
+func (n *Node) keptOptions(channel string) session.SenderOptions {
+	options := n.senderOptions(channel)
+	options.Durable = true
+	return options
 }
 
 func (n *Node) senderOptions(channel string) session.SenderOptions {
 	limits := n.config.Limits
 	return session.SenderOptions{
-		Durable: n.durables != nil, Channel: channel, Messages: limits.SendMessages, Bytes: int(limits.ChannelSendBytes),
+		Channel: channel, Messages: limits.SendMessages, Bytes: int(limits.ChannelSendBytes),
 		MaxMessage: limits.MessageBytes, ResumeWindow: n.config.Channel.ResumeWindow, ReportTaken: true,
 		Get: n.frames.get, Put: n.frames.put,
 	}

@@ -38,16 +38,55 @@ type kept struct {
 	feeding, pruning bool
 	paused           bool // disconnected by us: the next message or connection goes on
 	told             bool // the host knows whether the receiver is durable
+	begun            bool // a message was given to it, by this process or an earlier one: it stays durable
 }
 
-// newKept makes a channel durable, if the node's are.
-func (n *Node) newKept(o *outbound) *kept {
-	if n.durables == nil {
-		return nil
+// newKeptLocked makes a new channel durable. The store is open.
+func (o *outbound) newKeptLocked() {
+	o.kept = &kept{durables: o.node.durables, record: store.Channel{Name: o.name, Session: session.NewID(), Starts: 1}}
+	o.state.sender, _ = session.RestoreSender(o.node.keptOptions(o.name), o.kept.state(), nil)
+}
+
+// setDurable makes a channel durable, or not. That is open until its first message, and what is on disk stays durable.
+func (o *outbound) setDurable(on bool) error {
+	if on {
+		if err := o.node.durables.obtain(); err != nil {
+			return err
+		}
 	}
-	k := &kept{durables: n.durables, record: store.Channel{Name: o.name, Session: session.NewID(), Starts: 1}}
-	o.state.sender, _ = session.RestoreSender(n.senderOptions(o.name), k.state(), nil)
-	return k
+	o.state.Lock()
+	defer o.state.Unlock()
+	s := &o.state
+	switch {
+	case on == (o.kept != nil):
+		return nil
+	case s.closing != nil:
+		return s.closing
+	case on && (s.sender != nil || s.link != nil || s.base > 0):
+		return fmt.Errorf("%w: messages were sent on %q; make it durable before the first one", ErrArgument, o.name)
+	case on:
+		o.newKeptLocked()
+		return nil
+	case o.kept.begun:
+		return fmt.Errorf("%w: messages of %q are on disk; it stays durable", ErrArgument, o.name)
+	}
+	o.kept, s.sender = nil, nil
+	return nil
+}
+
+// beginKeptLocked tells whether the channel is durable, and settles that it stays so.
+func (o *outbound) beginKeptLocked() bool {
+	if o.kept == nil {
+		return false
+	}
+	o.kept.begun = true
+	return true
+}
+
+func (o *outbound) isKept() bool {
+	o.state.Lock()
+	defer o.state.Unlock()
+	return o.kept != nil
 }
 
 func (k *kept) state() session.SenderState {
@@ -61,11 +100,14 @@ func (k *kept) state() session.SenderState {
 func (o *outbound) takeUp(number uint64, record store.Channel, exposed []session.Kept) {
 	o.state.Lock()
 	defer o.state.Unlock()
+	if o.kept == nil {
+		o.newKeptLocked()
+	}
 	k, s := o.kept, &o.state
-	k.number, k.record, k.last, k.next = number, record, record.Last, record.Last
+	k.begun, k.number, k.record, k.last, k.next = true, number, record, record.Last, record.Last
 	s.base, s.deliveries.forgotten = record.Base, record.Lost
 	var out session.Outcome
-	s.sender, out = session.RestoreSender(o.node.senderOptions(o.name), k.state(), exposed)
+	s.sender, out = session.RestoreSender(o.node.keptOptions(o.name), k.state(), exposed)
 	s.counted = s.sender.Progress().Last
 	o.applyLocked(out)
 }
@@ -417,7 +459,7 @@ func (o *outbound) renewKeptLocked() {
 		Name: o.name, Session: session.NewID(), Starts: k.record.Starts, Base: s.base,
 		Exposed: s.base, Settled: s.base, Taken: s.base, Last: s.base, Lost: s.base,
 	}
-	s.sender, _ = session.RestoreSender(o.node.senderOptions(o.name), k.state(), nil)
+	s.sender, _ = session.RestoreSender(o.node.keptOptions(o.name), k.state(), nil)
 	s.counted = 0
 	o.accountLocked()
 	o.pruneLocked()
@@ -444,12 +486,6 @@ func (o *outbound) comeBackLocked() {
 	if o.state.closing == nil && !o.nothingToSendLocked() {
 		o.startWriterLocked()
 	}
-}
-
-func (o *outbound) keptLast() uint64 {
-	o.state.Lock()
-	defer o.state.Unlock()
-	return o.kept.last
 }
 
 // What a durable channel guarantees besides: what was sent is on disk, and arrives once and for good when the receiver keeps it too.

@@ -189,8 +189,10 @@ func (os *outbounds) obtainLocked(name channelName) *outbound {
 	if o := os.state.byName[name.text]; o != nil {
 		return o
 	}
-	o := &outbound{name: name.text}
-	o.kept = os.node.newKept(o)
+	o := &outbound{node: os.node, name: name.text}
+	if os.node.durables.receives {
+		o.newKeptLocked() // nobody else knows it yet
+	}
 	return os.addLocked(o, name.target)
 }
 
@@ -412,12 +414,12 @@ func (o *outbound) flush(ctx context.Context) error {
 		o.state.sender.RequestAck()
 		o.poke()
 	}
+	if o.kept != nil {
+		last = o.kept.last
+	}
 	o.state.Unlock()
 	if link != nil {
 		return link.flush(ctx, o.name)
-	}
-	if o.kept != nil {
-		last = o.keptLast()
 	}
 	if last == 0 {
 		return nil

@@ -11,8 +11,15 @@ func withClass(t *testing.T, c *Channel, class SendClass) *Channel {
 	t.Helper()
 	o := c.SendOptions()
 	o.Class = class
-	c.Configure(o)
+	mustConfigure(t, c, o)
 	return c
+}
+
+func mustConfigure(t *testing.T, c *Channel, o SendOptions) {
+	t.Helper()
+	if err := c.Configure(o); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (u *urgency) waiting() bool {
@@ -199,12 +206,13 @@ func TestHandlesShareTheClassAndAFirstHandleBeginsAnew(t *testing.T) {
 
 func TestSendOptionsAreRead(t *testing.T) {
 	base := SendOptions{Compression: Compression{Above: 1024}}
-	got, err := ParseSendOptions(`{"class":"bulk","compression":["lz4"],"progress":true}`, base)
-	if err != nil || got.Class != ClassBulk || len(got.Compression.Codecs) != 1 || got.Compression.Above != 1024 || !got.Progress {
+	got, err := ParseSendOptions(`{"class":"bulk","compression":["lz4"],"progress":true,"durable":false}`, base)
+	if err != nil || got.Class != ClassBulk || len(got.Compression.Codecs) != 1 || got.Compression.Above != 1024 || !got.Progress ||
+		got.Durable == nil || *got.Durable {
 		t.Errorf("read %+v, %v", got, err)
 	}
 	for _, text := range []string{``, `{`, `[]`, `{"klass":"bulk"}`, `{"class":"fast"}`, `{"class":1}`, `{"compression":"zstd"}`,
-		`{"compression":["brotli"]}`, `{"compress_above":-1}`, `{"progress":1}`, `{"class":"bulk","class":"bulk"}`, `{} {}`} {
+		`{"compression":["brotli"]}`, `{"compress_above":-1}`, `{"progress":1}`, `{"durable":"yes"}`, `{"class":"bulk","class":"bulk"}`, `{} {}`} {
 		if got, err := ParseSendOptions(text, base); !errors.Is(err, ErrArgument) {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}

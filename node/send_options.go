@@ -2,12 +2,12 @@ package node
 
 import "fmt"
 
-// SendOptions are how messages travel. Compression is of one handle; class and progress are of the channel, whose handles share
-// them.
+// SendOptions are how messages travel. Compression is of one handle; the others are of the channel, whose handles share them.
 type SendOptions struct {
 	Compression Compression
 	Class       SendClass
-	Progress    bool // of large messages becomes events
+	Progress    bool  // of large messages becomes events
+	Durable     *bool // nil: as it is
 }
 
 // SendOptions are those of a new handle, and of what is sent without one.
@@ -15,17 +15,24 @@ func (n *Node) SendOptions() SendOptions {
 	return SendOptions{Compression: n.config.Channel.Compression, Progress: n.config.Channel.Progress}
 }
 
-// Configure changes how messages travel that are sent from now on.
-func (c *Channel) Configure(o SendOptions) {
+// Configure changes how messages travel that are sent from now on. Whether they are durable is settled by the first one. An error
+// changed nothing.
+func (c *Channel) Configure(o SendOptions) error {
+	if o.Durable != nil {
+		if err := c.out.setDurable(*o.Durable); err != nil {
+			return err
+		}
+	}
 	c.compression.Store(&o.Compression)
 	s := &c.out.state
 	s.Lock()
 	defer s.Unlock()
 	c.out.setClassLocked(o.Class)
 	s.progress = o.Progress
+	return nil
 }
 
-// SendOptions are what holds now.
+// SendOptions are what holds now, but for Durable: what is read here must not undo what another handle sets meanwhile.
 func (c *Channel) SendOptions() SendOptions {
 	s := &c.out.state
 	s.Lock()
@@ -46,7 +53,7 @@ func ParseSendOptions(text string, o SendOptions) (SendOptions, error) {
 }
 
 func (o *SendOptions) read(object jsonObject) error {
-	fields, err := fieldsOf(object, "an object", "class", "compression", "compress_above", "progress")
+	fields, err := fieldsOf(object, "an object", "class", "compression", "compress_above", "progress", "durable")
 	if err != nil {
 		return err
 	}
@@ -76,11 +83,12 @@ func (o *SendOptions) set(name string, value any) (err error) {
 		bytes, err = integerOf(value, 0, maxCompressAbove)
 		o.Compression.Above = int(bytes)
 	case "progress":
-		on, ok := value.(bool)
-		if !ok {
-			return fmt.Errorf("expected true or false, got %s", describeJSON(value))
+		o.Progress, err = booleanOf(value)
+	case "durable":
+		var on bool
+		if on, err = booleanOf(value); err == nil {
+			o.Durable = &on
 		}
-		o.Progress = on
 	}
 	return err
 }

@@ -509,7 +509,7 @@ public:
         if (handle_ > 0) peerbus_channel_close(instance_, std::exchange(handle_, 0));
     }
 
-    // How messages travel from now on: class, compression, progress; see peerbus_channel_configure.
+    // How messages travel from now on: class, compression, progress, durable; see peerbus_channel_configure.
     Result<void> try_configure(std::string_view options) {
         const detail::Text text(options);
         if (auto failure = detail::cut(text)) return *failure;

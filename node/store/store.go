@@ -62,6 +62,12 @@ type change struct {
 	done  func(error)
 }
 
+// Exists tells whether there is a store in a directory, or what Open takes for one.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, FileName))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 // Open opens the store of an identity in its directory, or makes it. secret is what its key is derived from.
 func Open(dir string, secret []byte) (*Store, error) {
 	s := &Store{path: filepath.Join(dir, FileName), wake: make(chan struct{}, 1)}

@@ -576,7 +576,7 @@ FUNCTIONS = {
         ),
     ),
     "peerbus_channel_configure": Function(
-        {**HANDLE, "sendOptionsJSON": '"{\\"class\\":\\"bulk\\"}"'},
+        {**HANDLE, "sendOptionsJSON": '"{\\"class\\":\\"bulk\\",\\"durable\\":false}"'},
     ),
     "peerbus_channel_close": Function({**LIVE, "handle": "peerbus_channel_open(LIVE, direct, 0)"}),
     "GetChannelInfo": Function({**LIVE, "channel": "direct"}),

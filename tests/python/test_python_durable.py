@@ -20,8 +20,9 @@ import json, sys
 from support import LOCAL
 import peerbus
 directory, peer_id, addresses, count = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
-with peerbus.Node(identity_dir=directory, channel={"durable": True}, **LOCAL) as node:
-    channel = node.channel(peer_id, "orders")
+of_node, of_channel = [({"channel": {"durable": True}}, {}), ({}, {"durable": True})][sys.argv[5] == "option"]
+with peerbus.Node(identity_dir=directory, **of_node, **LOCAL) as node:
+    channel = node.channel(peer_id, "orders", **of_channel)
     try:
         last = channel.info()["last"]
     except peerbus.NotFoundError:
@@ -36,16 +37,17 @@ with peerbus.Node(identity_dir=directory, channel={"durable": True}, **LOCAL) as
 """
 
 
-def start_sender(directory, bob):
-    return start_python(SENDER, str(directory), bob.peer_id, json.dumps(bob.addresses), str(MESSAGES))
+def start_sender(directory, bob, chosen_by):
+    return start_python(SENDER, str(directory), bob.peer_id, json.dumps(bob.addresses), str(MESSAGES), chosen_by)
 
 
-def test_a_killed_sender_goes_on_where_it_ended(nodes, tmp_path):
+@pytest.mark.parametrize("chosen_by", ["key", "option"])
+def test_a_killed_sender_goes_on_where_it_ended(nodes, tmp_path, chosen_by):
     bob = nodes()
     chance = random.Random(4)
     kept = 0
     for _ in range(KILLS):
-        sender = start_sender(tmp_path, bob)
+        sender = start_sender(tmp_path, bob, chosen_by)
         taken_up = int(sender.stdout.readline().split()[-1])
         assert taken_up >= kept, f"{kept} messages were taken, the next process knows {taken_up}"
         for _ in range(chance.randrange(1, 60)):
@@ -54,7 +56,7 @@ def test_a_killed_sender_goes_on_where_it_ended(nodes, tmp_path):
         rest = sender.communicate()[0].split()
         kept = int(rest[-1]) if rest else kept
     assert kept < MESSAGES, "the senders were killed too late"
-    sender = start_sender(tmp_path, bob)
+    sender = start_sender(tmp_path, bob, chosen_by)
     got = []
     while not got or got[-1] != b"end":
         batch = bob.receive_batch(timeout=DEADLINE_S)
@@ -124,3 +126,49 @@ def test_messages_of_other_channels_need_no_confirmation(pair):
     bob.confirm([message])
     assert not message.durable and not message.redelivered
     sent.taken(DEADLINE_S)
+
+
+CHOSEN = """
+import sys
+from support import LOCAL
+import peerbus
+with peerbus.Node(identity_dir=sys.argv[1], **LOCAL) as node:
+    channel = node.channel(sys.argv[2], "orders", durable=True)
+    channel.send_many([b"1", b"2", b"3"])
+    print("kept", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_sender_kept_by_choice_is_sent_by_a_later_node_without_being_asked(nodes, tmp_path):
+    bob = nodes(channel={"durable": True})
+    sender = start_python(CHOSEN, str(tmp_path), bob.peer_id)
+    assert sender.stdout.readline() == "kept\n"
+    with sender:
+        sender.send_signal(signal.SIGKILL)
+    with peerbus.Node(identity_dir=str(tmp_path), **LOCAL) as node:
+        node.connect(bob.addresses)
+        got = [bob.receive(timeout=DEADLINE_S) for _ in range(3)]
+        assert [(bytes(message), message.durable) for message in got] == [(b"1", True), (b"2", True), (b"3", True)]
+        bob.confirm(got)
+        channel = node.channel(bob.peer_id, "orders")
+        assert channel.send(b"4").id == 4 and "kept" in channel.info()["guarantees"]
+        with pytest.raises(peerbus.InvalidArgumentError, match="stays durable"):
+            channel.configure(durable=False)
+
+
+def test_a_channel_is_durable_by_choice_before_its_first_message_only(pair, tmp_path):
+    alice, bob = pair
+    chosen, plain = alice.channel(bob.peer_id, "chosen", durable=True), alice.channel(bob.peer_id, "plain")
+    plain.send(b"x").accepted(DEADLINE_S)
+    chosen.send(b"x").accepted(DEADLINE_S)
+    assert "kept" in chosen.info()["guarantees"] and "kept" not in plain.info()["guarantees"]
+    with pytest.raises(peerbus.InvalidArgumentError, match="before the first one"):
+        plain.configure(durable=True)
+    chosen.configure(durable=True)
+    plain.configure(durable=False)
+    with durable(tmp_path, "carol") as carol:
+        carol.connect(bob.addresses)
+        light = carol.channel(bob.peer_id, "light", durable=False)
+        light.send(b"x").accepted(DEADLINE_S)
+        assert "kept" not in light.info()["guarantees"]

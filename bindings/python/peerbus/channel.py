@@ -38,6 +38,7 @@ class _ChannelFace:
         compression: Optional[Sequence[str]] = None,
         compress_above: Optional[int] = None,
         progress: Optional[bool] = None,
+        durable: Optional[bool] = None,
     ) -> None:
         """Sets how messages travel that are sent from now on; None leaves an option as it is.
 
@@ -45,9 +46,18 @@ class _ChannelFace:
         others, and only ``limits.bulk_sends`` of the node are written at a time; ``"normal"``. It belongs to the channel: all
         its handles share it. ``compression``: of ``"zstd"``, ``"lz4"``, ``"gzip"``, the first that the peer takes, for messages
         of at least ``compress_above`` bytes; ``[]`` for none. ``progress``: whether large messages that are sent raise
-        ``progress`` events. Raises InvalidArgumentError; see peerbus_channel_configure of the header."""
+        ``progress`` events. ``durable``: whether messages are on disk before ``send`` returns, and wait there for the peer,
+        also across restarts of this process (docs/durable-channels.md). It belongs to the channel, like the class, and is
+        settled by the first message. Raises InvalidArgumentError, also when it is too late for ``durable``, and StoreError;
+        see peerbus_channel_configure of the header."""
         self._core.configure(
-            {"class": send_class, "compression": compression, "compress_above": compress_above, "progress": progress}
+            {
+                "class": send_class,
+                "compression": compression,
+                "compress_above": compress_above,
+                "progress": progress,
+                "durable": durable,
+            }
         )
 
     def close(self) -> None:

@@ -341,7 +341,7 @@ class Node(_Face):
         """The sending side of a direct channel: to a peer id and ``name`` (default ``"main"``), or a whole channel name.
 
         It answers message ids and tells when a message was accepted and taken; see Channel. Nothing is sent yet. ``options``
-        are those of ``Channel.configure``, e.g. ``send_class="bulk"``."""
+        are those of ``Channel.configure``, e.g. ``send_class="bulk"`` or ``durable=True``."""
         return opened(Channel, self._core, to, name, options)
 
     async def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> Publication:
