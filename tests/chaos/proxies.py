@@ -104,7 +104,6 @@ class TCPProxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self.pause_s = 0.0  # after each chunk: a slow link
-        self.harms = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._threads.start(self._accept)
@@ -162,7 +161,6 @@ class TCPProxy:
         connection.direction_ended()
 
     def _take(self):
-        self.harms += 1
         with self._lock:
             connections, self._connections = self._connections, []
         return connections
@@ -199,14 +197,12 @@ class TCPProxy:
 
     def stall(self, seconds):
         """Nothing passes for a while, and nobody is told."""
-        self.harms += 1
         self._flowing.clear()
         time.sleep(seconds)
         self._flowing.set()
 
     def slow(self, seconds):
         """A link of about 1.6 MB/s for a while."""
-        self.harms += 1
         self.pause_s = 0.01
         time.sleep(seconds)
         self.pause_s = 0.0
@@ -247,7 +243,6 @@ class UDPProxy:
         self._waiting = []  # datagrams that others overtake
         self._over = threading.Event()
         self.loss = 0.0
-        self.harms = 0
         self._shuffling = False
         self._mute = None  # the side whose datagrams vanish
         self._silent_until = 0.0
@@ -303,7 +298,6 @@ class UDPProxy:
 
     def kill(self):
         """Later datagrams come from other ports, as behind a router that forgot: the peer seems to move."""
-        self.harms += 1
         with self._lock:
             routes, self._routes = list(self._routes.values()), {}
         for route in routes:
@@ -311,27 +305,23 @@ class UDPProxy:
 
     def half_open(self, survivor):
         """What one side ("near" or "far") sends vanishes for a while, and what the other sends arrives."""
-        self.harms += 1
         self._mute = survivor
         time.sleep(0.5)
         self._mute = None
 
     def reorder(self, survivor, seconds):
         """Datagrams of both sides overtake each other for a while."""
-        self.harms += 1
         self._shuffling = True
         time.sleep(seconds)
         self._shuffling = False
 
     def stall(self, seconds):
         """Every datagram is lost for a while."""
-        self.harms += 1
         self._silent_until = time.monotonic() + seconds
         time.sleep(seconds)
 
     def slow(self, seconds):
         """One datagram of twenty is lost."""
-        self.harms += 1
         self.loss = 0.05
         time.sleep(seconds)
         self.loss = 0.0
