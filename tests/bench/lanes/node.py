@@ -18,8 +18,8 @@ _ADDRESS = {"tcp": re.compile(r"^/ip4/[^/]+/tcp/\d+/p2p/"), "quic": re.compile(r
 TRANSPORTS = tuple(_ADDRESS)
 
 
-def new_node() -> peerbus.Node:
-    return peerbus.Node(config=CONFIG)
+def new_node(**keys: Any) -> peerbus.Node:
+    return peerbus.Node(config=CONFIG, **keys)
 
 
 def addresses_of(node: Any, transport: str) -> List[str]:

@@ -11,6 +11,7 @@ from topic_endpoint import TopicEndpoint
 
 LANES = [
     Lane("peerbus gossip", measures=("topics",)),
+    Lane("peerbus gossip, lists of 64", ["--lists"], ("topics",)),
     Lane("peerbus direct", ["--mode", "direct"], ("topics",)),
     Lane("peerbus direct, lists of 64", ["--mode", "direct", "--lists"], ("topics",)),
 ]
