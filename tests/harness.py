@@ -44,7 +44,8 @@ def compile_program(sources, output, *, standard, library, flags=(), compiler=No
 
 
 def missing(reason):
-    """Skips; in CI it fails, because a skipped test would hide that nothing was checked."""
-    if os.environ.get("CI", "").lower() in ("", "0", "false"):
-        pytest.skip(reason)
-    pytest.fail(reason, pytrace=False)
+    """Skips what cannot run here; with PEERBUS_NO_SKIPS, as in CI, it fails, because a skipped test would hide that nothing was
+    checked."""
+    if os.environ.get("PEERBUS_NO_SKIPS"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)

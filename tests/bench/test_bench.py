@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from harness import missing
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "lanes")]
@@ -41,8 +41,7 @@ def installed():
     """For lanes of other libraries: that `make test` or `make bench` has installed them."""
     def check(lane):
         if lane.optional and not run.peers_are_installed():
-            reason = "the other libraries are not installed; `make bench` does it"
-            pytest.fail(reason) if os.environ.get("PEERBUS_NO_SKIPS") else pytest.skip(reason)
+            missing("the other libraries are not installed; `make bench` does it")
     return check
 
 

@@ -57,7 +57,7 @@ class JavaScriptPeer:
 @pytest.fixture(scope="module", autouse=True)
 def library(library_path):
     os.environ["PEERBUS_LIBRARY"] = str(library_path)
-    if not shutil.which("node") or not (FOLDER / "node_modules").exists():
+    if not shutil.which("node") or not (FOLDER / "node_modules" / "ready").exists():
         missing("node or its packages are not installed; make test installs the packages")
 
 

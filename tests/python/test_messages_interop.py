@@ -11,6 +11,7 @@ import sys
 
 import numpy
 import pytest
+from harness import missing
 
 from peerbus.messages import Msg
 
@@ -22,7 +23,7 @@ def message_pb2():
     """The generated module of unaiverse, without the rest of that package."""
     package = importlib.util.find_spec("unaiverse")
     if package is None:
-        pytest.skip(f"needs pip install --no-deps unaiverse=={UNAIVERSE_VERSION}")
+        missing(f"needs pip install --no-deps unaiverse=={UNAIVERSE_VERSION}")
     path = pathlib.Path(package.origin).parent / "networking" / "p2p" / "message_pb2.py"
     spec = importlib.util.spec_from_file_location("message_pb2", path)
     module = importlib.util.module_from_spec(spec)

@@ -10,6 +10,7 @@ import pytest
 
 from peerbus.messages import DecodeError, Msg
 
+# Larger than everything else together, so that no target installs it: the one thing that is skipped also with PEERBUS_NO_SKIPS.
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 DTYPES = [

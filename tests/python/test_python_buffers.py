@@ -4,6 +4,7 @@ import array
 import ctypes
 import gc
 
+import numpy
 import pytest
 from fake_library import FakeLibrary
 
@@ -73,7 +74,6 @@ def test_a_payload_is_not_copied():
 
 
 def test_an_array_with_gaps_is_sent_in_c_order():
-    numpy = pytest.importorskip("numpy")
     data = numpy.arange(16, dtype=numpy.uint8).reshape(4, 4)[:, ::2]
     with _buffers.Pinned(data) as payload:
         assert ctypes.string_at(payload.pointer, payload.size) == data.tobytes()
