@@ -109,7 +109,7 @@ func (n *Node) reachOptions() []libp2p.Option {
 	// leaves the machine.
 	if c.NAT.PortMapping && !c.Network.ForcePublic && !n.loopbackOnly() {
 		options = append(options, libp2p.NATManager(func(network network.Network) basichost.NATManager {
-			n.mapping = basichost.NewNATManager(network)
+			n.mapping = newPortMapper(n, network)
 			return n.mapping
 		}))
 	}
