@@ -49,6 +49,9 @@ type Engine struct {
 func NewEngine(o Options) *Engine {
 	settings := pion.SettingEngine{LoggerFactory: loggers{o.Log}}
 	settings.DetachDataChannels()
+	if system, err := newSockets(); err == nil { // else pion makes its own, and tells its errors
+		settings.SetNet(system)
+	}
 	// Candidates behind mDNS names need multicast; such peers are found by the checks that they send.
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.SetIPFilter(addressFilter(o.Addresses))
