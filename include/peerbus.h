@@ -331,7 +331,7 @@ char *StopAdvertising(int instance, const char *name);
  * which every channel and topic takes; acknowledged channels move there without loss. With others it is "session": a data
  * channel for the messages of direct channels that speak chat (their protocol is "/webrtc/unaiverse-data"). The peer stays
  * listed while it is open. A node starts one by itself when a connection that it dialled through a relay has found no direct
- * way: once a hole punch has failed, or after 20 s.
+ * way: once a hole punch has failed, or after 20 s; and again, with pauses of 20 s to 10 minutes, while that fails.
  * Blocks up to 60 s (StartOperation takes another timeout). When an attempt runs already, of either side, it joins that one.
  * Answer: {"peer_id","kind","state":"open","offered":true,"since":"RFC 3339","path":{"local":{..},"remote":{..}},"relayed":false,
  * "doubtful":false,"unacknowledged":0}; path, or null, has the chosen candidates: type "host", "srflx", "prflx" or "relay",
@@ -342,7 +342,8 @@ char *InitiateWebRTCConnection(int instance, const char *peerID);
 
 /* Closes the WebRTC connection with the peer, or ends the attempt at one; messages on their way get up to 1 s to arrive. Of a
  * session, what the peer did not acknowledge is counted as peer_closed. None: success. Later messages take the connection
- * that is left; if there was none beside a "connection", the side that had dialled through the relay does so again. */
+ * that is left; if there was none beside a "connection", the side that had dialled through the relay does so again. None begins
+ * by itself until the peer is reached by a new relayed connection. */
 char *CloseWebRTCConnection(int instance, const char *peerID);
 
 /* The WebRTC connections of both kinds: [{"peer_id":"12D3...","state":"open"|"other"}]; "other" ones are being opened, or about to end. */
@@ -350,7 +351,8 @@ char *GetWebRTCConnections(int instance);
 
 /* Replaces the ICE servers that later WebRTC connections use: {"stun_servers":["stun:host:port"],"turn_servers":[{"urls":
  * ["turn:host:port?transport=udp"],"username":"..","credential":".."}]}. A key that is absent or null keeps its servers, an
- * empty list clears them; urls may be one text. Open connections go on as they are. Answer: {"updated":true}. */
+ * empty list clears them; urls may be one text. Open connections go on as they are; with a peer that is still only relayed
+ * because an automatic attempt failed, the next one begins at once. Answer: {"updated":true}. */
 char *UpdateICEConfig(int instance, const char *configJSON);
 
 /* ---- Messages, control layer --------------------------------------------------------------------------------- */

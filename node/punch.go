@@ -111,6 +111,9 @@ func (p *punches) connected(c network.Conn) {
 	if p.relayedConns(id) == nil {
 		return
 	}
+	if isWebRTC(c) {
+		p.overtaken(id)
+	}
 	p.node.events.Push(EventConnectionDirect, map[string]any{"peer": id.String(), "address": c.RemoteMultiaddr().String()})
 	if l := p.node.links.find(id); l != nil {
 		l.poke()
@@ -154,6 +157,7 @@ func (p *punches) improve(c network.Conn) {
 	case c.Stat().Direction == network.DirInbound:
 		if reason := p.service.punch(c); reason != "" && !p.direct(id) && n.ctx.Err() == nil {
 			p.record(PunchRecord{Peer: id.String(), Way: wayPunch, Reason: reason + ", and the peer is on no network that this node shares"})
+			p.node.webrtc.punchFailed(id, true)
 		}
 	}
 }
@@ -302,9 +306,6 @@ func (p *punches) record(r PunchRecord) {
 		p.state.records = slices.Delete(p.state.records, 0, 1)
 	}
 	p.state.Unlock()
-	if !r.Direct && r.Way == wayPunch {
-		p.node.webrtc.punchFailed(r.Peer)
-	}
 	p.node.log.Info("direct connection", "peer", r.Peer, "way", r.Way, "direct", r.Direct, "reason", r.Reason)
 	p.node.events.Push(EventHolePunch, map[string]any{
 		"peer": r.Peer, "way": r.Way, "direct": r.Direct, "attempts": r.Attempts, "took_ms": r.TookMs, "reason": r.Reason,
@@ -319,10 +320,13 @@ func (p *punches) list() []PunchRecord {
 }
 
 // Trace hears libp2p's DCUtR. Both sides of a punch hear of each attempt; only the side behind the relayed address also hears
-// of a dial back and of a failed exchange.
+// of a dial back and of a failed exchange. DCUtR takes a WebRTC connection that comes first for its own success.
 func (p *punches) Trace(e *holepunch.Event) {
 	p.node.run("hole punch", func() {
 		id := e.Remote
+		if len(p.node.webrtc.conns.with(id)) > 0 {
+			return
+		}
 		switch happened := e.Evt.(type) {
 		case *holepunch.DirectDialEvt:
 			if happened.Success {
@@ -337,6 +341,8 @@ func (p *punches) Trace(e *holepunch.Event) {
 		case *holepunch.EndHolePunchEvt:
 			if happened.Success || p.lastAttempt(id) {
 				p.ended(id, wayPunch, happened.EllapsedTime, happened.Error)
+			} else {
+				p.node.webrtc.punchFailed(id, false)
 			}
 		}
 	})
@@ -348,6 +354,16 @@ func (p *punches) lastAttempt(id peer.ID) bool {
 	return p.state.attempts[id] >= maxPunchAttempts
 }
 
+// overtaken records the end of a punch in progress when a WebRTC connection comes first.
+func (p *punches) overtaken(id peer.ID) {
+	p.state.Lock()
+	punching := p.state.attempts[id] > 0
+	p.state.Unlock()
+	if punching {
+		p.ended(id, wayPunch, 0, "a WebRTC connection came first")
+	}
+}
+
 // ended records the end of what DCUtR does for a peer; reason "": a direct connection.
 func (p *punches) ended(id peer.ID, way string, took time.Duration, reason string) {
 	p.state.Lock()
@@ -355,4 +371,7 @@ func (p *punches) ended(id peer.ID, way string, took time.Duration, reason strin
 	delete(p.state.attempts, id)
 	p.state.Unlock()
 	p.record(PunchRecord{Peer: id.String(), Way: way, Direct: reason == "", Attempts: attempts, TookMs: took.Milliseconds(), Reason: reason})
+	if reason != "" {
+		p.node.webrtc.punchFailed(id, true)
+	}
 }

@@ -216,6 +216,7 @@ func (n *Node) onBusEvent(e any) {
 		n.announceAddresses()
 		n.autonat.poke()
 		n.punches.service.poke()
+		n.webrtc.tryAgain()
 	case event.EvtPeerProtocolsUpdated, event.EvtLocalProtocolsUpdated:
 		n.punches.service.poke()
 	case event.EvtHostReachableAddrsChanged:

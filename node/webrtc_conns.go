@@ -164,16 +164,19 @@ func (w *webrtcConns) connected(c network.Conn) {
 	w.state.open[c] = r
 	w.state.Unlock()
 	w.of.counted.opened.Add(1)
-	w.of.opened(c.RemotePeer())
+	w.of.dropPlan(c.RemotePeer())
 	w.of.announce(c.RemotePeer(), c.Stat().Direction == network.DirOutbound, WebRTCOpen, "", r.pair)
 }
 
-// disconnected goes back to the relay, unless one side disconnected for good or another connection is left.
+// disconnected goes back to the relay when a WebRTC connection has ended, unless one side disconnected for good or another connection is left.
 func (w *webrtcConns) disconnected(c network.Conn) {
 	w.state.Lock()
 	r := w.state.open[c]
 	delete(w.state.open, c)
 	w.state.Unlock()
+	if !w.node.isConnected(c.RemotePeer()) {
+		w.of.dropPlan(c.RemotePeer())
+	}
 	if r == nil {
 		return
 	}

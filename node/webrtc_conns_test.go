@@ -55,12 +55,8 @@ func TestARelayedConnectionOfTwoNodesBecomesAWebRTCConnectionByItself(t *testing
 // TestAHolePunchThatFailsLetsWebRTCBegin plans WebRTC for an hour later.
 func TestAHolePunchThatFailsLetsWebRTCBegin(t *testing.T) {
 	a, b := startRelayed(t, time.Hour, func(o *Options) { o.Config.NAT.HolePunching = false })
-	waitUntil(t, "it is planned", func() bool {
-		a.webrtc.state.RLock()
-		defer a.webrtc.state.RUnlock()
-		return a.webrtc.state.waiting[b.id] != nil
-	})
-	a.punches.record(PunchRecord{Peer: b.id.String(), Way: wayPunch, Reason: "a test says so"})
+	waitUntil(t, "it is planned", func() bool { return planOf(a, b) != nil })
+	a.punches.ended(b.id, wayPunch, 0, "a test says so")
 	waitUntil(t, "the connection is direct", func() bool { return directTo(a, b) != nil })
 }
 
@@ -179,6 +175,9 @@ func TestWebRTCThatIsOffIsAdvisedWhenAPeerIsRelayed(t *testing.T) {
 	if got := adviceOf(t, a); !slices.Contains(got, AdviceWebRTCOff) {
 		t.Errorf("advice is %v", got)
 	}
+	if a, _ = startRelayed(t, time.Hour); slices.Contains(adviceOf(t, a), AdviceWebRTCOff) {
+		t.Error("it is advised although WebRTC is on")
+	}
 }
 
 func TestADHTWhoseBootstrapPeersAreDeadIsAdvised(t *testing.T) {
@@ -191,6 +190,10 @@ func TestADHTWhoseBootstrapPeersAreDeadIsAdvised(t *testing.T) {
 		o.Config.DHT = DHTConfig{Enabled: true, Keep: true, Prefix: testPrefix, BootstrapPeers: []peer.AddrInfo{dead}}
 	})
 	waitUntil(t, "the attempt has failed", func() bool { return slices.Contains(adviceOf(t, n), AdviceDHTUnreachable) })
+	dhtServer(t, func(o *Options) { o.Config.IdentityDir, o.Config.ListenAddrs = gone.config.IdentityDir, dead.Addrs })
+	waitUntil(t, "the advice is gone once the bootstrap peer is back", func() bool {
+		return n.DiscoveryStatus().DHT.State == "joined" && !slices.Contains(adviceOf(t, n), AdviceDHTUnreachable)
+	})
 }
 
 func adviceOf(t *testing.T, n *Node) (codes []string) {

@@ -24,7 +24,8 @@ func (t *webrtcSessions) iceConfig() webrtc.ICEConfig {
 	return t.state.ice
 }
 
-// UpdateICE replaces the STUN and TURN servers that later WebRTC connections use. text is an object with the keys of
+// UpdateICE replaces the STUN and TURN servers that later WebRTC connections use, automatic attempts at peers
+// that stay relayed among them. text is an object with the keys of
 // webrtc.ice_config: one that is absent or null keeps its servers, an empty list clears them.
 func (n *Node) UpdateICE(text []byte) error {
 	root, err := decodeJSONObject(text)
@@ -46,6 +47,7 @@ func (n *Node) UpdateICE(text []byte) error {
 	}
 	given := iceOf(update.WebRTC)
 	t := n.webrtc
+	defer t.tryAgain() // after the lock is free
 	t.state.Lock()
 	defer t.state.Unlock()
 	if fields["stun_servers"] != nil {

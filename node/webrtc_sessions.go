@@ -69,7 +69,7 @@ type webrtcSessions struct {
 	conns   *webrtcConns
 	counted struct{ opened, failed, refused atomic.Uint64 }
 
-	upgradeDelay time.Duration // upgradeDelay, but in tests
+	upgradeDelay, upgradeRetry time.Duration // the constants, but in tests
 
 	state struct {
 		sync.RWMutex
@@ -82,7 +82,7 @@ type webrtcSessions struct {
 }
 
 func newWebRTCSessions(n *Node) *webrtcSessions {
-	t := &webrtcSessions{node: n, upgradeDelay: upgradeDelay}
+	t := &webrtcSessions{node: n, upgradeDelay: upgradeDelay, upgradeRetry: upgradeRetry}
 	t.state.byPeer = map[peer.ID]*webrtcSession{}
 	t.state.signalling = map[peer.ID]struct{}{}
 	t.state.waiting = map[peer.ID]*upgradePlan{}
@@ -380,8 +380,9 @@ func (t *webrtcSessions) close() {
 }
 
 // CloseWebRTC ends the WebRTC connection with a peer, or the attempt at one, and answers whether there was one. Messages on
-// their way get a second to arrive.
+// their way get a second to arrive. No other one begins by itself until the peer is relayed anew.
 func (n *Node) CloseWebRTC(id peer.ID) bool {
+	n.webrtc.dropPlan(id)
 	reason := fmt.Errorf("%w: this node closed the WebRTC connection with %s", ErrPeerClosed, id)
 	session, conn := n.webrtc.drop(id, reason), n.webrtc.conns.close(id, reason)
 	return session || conn

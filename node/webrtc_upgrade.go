@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	upgradeDelay = 20 * time.Second
 	// ... and browserDelay the same for peers that announce /webrtc and with which no hole is punched (NEW-15).
 	browserDelay = 3 * time.Second
+	// upgradeRetry is the pause after a failed attempt, doubled after each one up to maxUpgradeRetry.
+	upgradeRetry    = 20 * time.Second
+	maxUpgradeRetry = 10 * time.Minute
 )
 
 // identified plans the automatic start: the dialler of a relayed connection tries WebRTC when nothing direct has come of it.
@@ -38,22 +42,22 @@ func (t *webrtcSessions) identified(e event.EvtPeerIdentificationCompleted) {
 	if !punches && slices.ContainsFunc(e.ListenAddrs, func(a ma.Multiaddr) bool { return hasProtocol(a, ma.P_WEBRTC) }) {
 		delay = min(delay, browserDelay)
 	}
-	spawned := t.node.spawn("webrtc upgrade", func() {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			t.unplan(e.Peer)
-		case <-planned.punched:
-		case <-planned.needless:
-			return
-		case <-t.node.ctx.Done():
+	if !t.node.spawn("webrtc upgrade", func() { t.follow(e.Peer, planned, delay) }) {
+		t.unplan(e.Peer, planned)
+	}
+}
+
+// follow tries, now and then, until the peer is not only relayed any more.
+func (t *webrtcSessions) follow(id peer.ID, planned *upgradePlan, delay time.Duration) {
+	defer t.unplan(id, planned)
+	for pause := t.upgradeRetry; planned.wait(t.node.ctx, delay); pause = min(2*pause, maxUpgradeRetry) {
+		t.state.Lock()
+		planned.tried = true
+		t.state.Unlock()
+		if t.upgrade(id) {
 			return
 		}
-		t.upgrade(e.Peer)
-	})
-	if !spawned {
-		t.unplan(e.Peer)
+		delay = pause
 	}
 }
 
@@ -61,14 +65,16 @@ func speaksWebRTC(protocols []protocol.ID) bool {
 	return slices.Contains(protocols, webrtc.SignalProtocol) || slices.Contains(protocols, webrtctransport.SignalProtocol)
 }
 
-// upgrade opens a WebRTC connection with a peer that is still only relayed.
-func (t *webrtcSessions) upgrade(id peer.ID) {
-	if !t.onlyRelayed(id) || t.find(id) != nil {
-		return
+// upgrade opens a WebRTC connection with a peer that is still only relayed. It answers whether nothing is left to do.
+func (t *webrtcSessions) upgrade(id peer.ID) bool {
+	if !t.onlyRelayed(id) || t.writable(id) != nil {
+		return true
 	}
-	if _, err := t.node.InitiateWebRTC(t.node.ctx, id); err != nil {
+	_, err := t.node.InitiateWebRTC(t.node.ctx, id)
+	if err != nil {
 		t.node.log.Info("no WebRTC connection to a relayed peer", "peer", id, "reason", err)
 	}
+	return err == nil
 }
 
 // onlyRelayed tells whether the peer is connected, and through relays alone.
@@ -79,47 +85,92 @@ func (t *webrtcSessions) onlyRelayed(id peer.ID) bool {
 	})
 }
 
-// upgradePlan is an automatic start to come.
+// upgradePlan is automatic starts to come: a first one, and others while it fails.
+//
+//	planned --delay, a punch failed--> trying --success, or the peer is not only relayed--> done
+//	                                   ^    '--failure--> waiting --peer gone, or dropped--> done
+//	                                   '--pause, or something has changed--'
 type upgradePlan struct {
-	punched  chan struct{} // closed when a hole punch has failed: there is nothing to wait for
-	needless chan struct{} // closed when a WebRTC connection is there
+	now      chan struct{} // holds a token when the next attempt shall begin at once
+	needless chan struct{} // closed when there shall be no other; who takes the plan out of the table may do it
+	tried    bool          // the table's lock guards it
 }
 
-// plan answers nil when the peer's upgrade is planned already.
+// wait answers whether the next attempt shall begin.
+func (p *upgradePlan) wait(ctx context.Context, delay time.Duration) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.now:
+	case <-p.needless:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+func (p *upgradePlan) begin() {
+	select {
+	case p.now <- struct{}{}:
+	default:
+	}
+}
+
+// plan answers nil when the peer's first attempt is still to come. With a new relayed connection a plan whose attempts have
+// failed begins anew.
 func (t *webrtcSessions) plan(id peer.ID) *upgradePlan {
 	t.state.Lock()
 	defer t.state.Unlock()
-	if t.state.waiting[id] != nil {
-		return nil
+	if before := t.state.waiting[id]; before != nil {
+		if !before.tried {
+			return nil
+		}
+		close(before.needless)
 	}
-	planned := &upgradePlan{make(chan struct{}), make(chan struct{})}
+	planned := &upgradePlan{now: make(chan struct{}, 1), needless: make(chan struct{})}
 	t.state.waiting[id] = planned
 	return planned
 }
 
-// punchFailed lets WebRTC begin at once.
-func (t *webrtcSessions) punchFailed(text string) {
-	id, err := peer.Decode(text)
-	if err != nil {
-		return
-	}
-	if planned := t.unplan(id); planned != nil {
-		close(planned.punched)
+// unplan forgets a plan that has come to its end.
+func (t *webrtcSessions) unplan(id peer.ID, planned *upgradePlan) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	if t.state.waiting[id] == planned {
+		delete(t.state.waiting, id)
 	}
 }
 
-// opened makes a plan needless.
-func (t *webrtcSessions) opened(id peer.ID) {
-	if planned := t.unplan(id); planned != nil {
+// dropPlan lets no other attempt begin: a connection is there, or the program wants none, or the peer is gone.
+func (t *webrtcSessions) dropPlan(id peer.ID) {
+	t.state.Lock()
+	defer t.state.Unlock()
+	if planned := t.state.waiting[id]; planned != nil {
+		delete(t.state.waiting, id)
 		close(planned.needless)
 	}
 }
 
-// unplan forgets a plan. Who forgets it may close one of its channels.
-func (t *webrtcSessions) unplan(id peer.ID) *upgradePlan {
-	t.state.Lock()
-	defer t.state.Unlock()
-	planned := t.state.waiting[id]
-	delete(t.state.waiting, id)
-	return planned
+// punchFailed lets the first attempt begin at once. While other attempts to punch follow it does so only if a STUN or TURN
+// server is named: without one WebRTC hardly finds what a punch does not.
+func (t *webrtcSessions) punchFailed(id peer.ID, last bool) {
+	t.state.RLock()
+	defer t.state.RUnlock()
+	servers := len(t.state.ice.STUNServers)+len(t.state.ice.TURNServers) > 0
+	if planned := t.state.waiting[id]; planned != nil && !planned.tried && (last || servers) {
+		planned.begin()
+	}
+}
+
+// tryAgain begins the next attempt with every peer with which one has failed: something has changed.
+func (t *webrtcSessions) tryAgain() {
+	t.state.RLock()
+	defer t.state.RUnlock()
+	for _, planned := range t.state.waiting {
+		if planned.tried {
+			planned.begin()
+		}
+	}
 }
