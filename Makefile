@@ -4,7 +4,7 @@ PYTHON      ?= python3
 VENV        := .venv
 RUN         := $(VENV)/bin/python -W error
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-SOURCES     := $(shell find export node queue pool include -name '*.go' -o -name '*.c' -o -name '*.h' 2>/dev/null) go.mod go.sum build.sh
+SOURCES     := $(shell find export node queue pool include bindings/python/accelerator -name '*.go' -o -name '*.c' -o -name '*.h' 2>/dev/null) go.mod go.sum build.sh bindings/python/accelerator/build.sh
 GO_FOLDERS  := export node pool queue tests
 PYTEST      := $(RUN) -m pytest -q -p no:cacheprovider
 
@@ -15,7 +15,7 @@ build: dist/libpeerbus.so ## build dist/libpeerbus.so, dist/libpeerbus.a and dis
 
 dist/libpeerbus.so: $(SOURCES)
 	@echo "building the library (the first time takes about a minute)"
-	./build.sh
+	PYTHON=$(PYTHON) ./build.sh
 
 tests/js/node_modules/ready: tests/js/package.json tests/js/package-lock.json
 	@if command -v npm >/dev/null; then \
@@ -93,7 +93,7 @@ tidy: ## go.mod and go.sum, also of the module in tests/autotls, which follows t
 	cd tests/autotls && go mod tidy
 
 clean: ## remove what the targets made
-	rm -rf dist $(VENV) tests/js/node_modules
+	rm -rf dist $(VENV) tests/js/node_modules bindings/python/peerbus/*.so
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds dist/libpeerbus.so (shared), dist/libpeerbus.a (static) and dist/peerbus.h. Needs Go 1.26 and a C compiler.
+# Builds dist/libpeerbus.so (shared), dist/libpeerbus.a (static), dist/peerbus.h, and the accelerator of the Python package for
+# $PYTHON (python3), if its headers are there. Needs Go 1.26 and a C compiler.
 # PEERBUS_BUILD=shared builds the shared library only.
 set -eu
 cd "$(dirname "$0")"
@@ -28,3 +29,4 @@ fi
 rm -f dist/libpeerbus.h dist/peerbus.map
 ln -sf libpeerbus.so dist/libpeerbus.so.0
 cp include/peerbus.h dist/peerbus.h
+bindings/python/accelerator/build.sh

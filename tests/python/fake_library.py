@@ -4,14 +4,35 @@ import ctypes
 import os
 import struct
 
+from peerbus import Message, _compiled
+
+_for_ever = []  # what messages may still refer to when the library of their test is gone
+
+
+class UncompiledCalls:
+    def messages(self, batch):
+        return None
+
+
+def compiled_calls(free):
+    """Calls of the accelerator that frees batches by a Python function."""
+    pointer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(free)
+    address = ctypes.cast(pointer, ctypes.c_void_p).value
+    _for_ever.append(pointer)
+    return _compiled.accelerator.Calls(
+        Message, batch_free=address, send=0, channel_send=0, channel_send_batch=0, publish_batch=0
+    )
+
 
 class FakeLibrary:
     """Hands over the batches that a test put into ``waiting``: lists of (channel, payload)."""
 
-    def __init__(self):
+    def __init__(self, compiled=_compiled.accelerator is not None):
         self.c = self
+        self.calls = UncompiledCalls()
+        if compiled:
+            self.calls = compiled_calls(self.peerbus_batch_free)
         self.freed = []
-        self.kept = []
         self.waiting = []
         self.asked = []
         self.reader, self.writer = os.pipe()
@@ -40,8 +61,8 @@ class FakeLibrary:
     free_small = peerbus_batch_free
 
     def memory(self, content):
-        self.kept.append(ctypes.create_string_buffer(content, max(1, len(content))))
-        return ctypes.addressof(self.kept[-1])
+        _for_ever.append(ctypes.create_string_buffer(content, max(1, len(content))))
+        return ctypes.addressof(_for_ever[-1])
 
     def batch(self, *payloads, channels=None, gap=0):
         sender, protocol = self.memory(b"peer\0"), self.memory(b"protocol\0")

@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Optional, Tuple, Type, Union
 
-from . import _library
+from ._compiled import accelerator
 
 if sys.maxsize < 2**63 - 1:
     raise ImportError("peerbus needs a 64-bit Python")
@@ -16,12 +16,29 @@ if sys.maxsize < 2**63 - 1:
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from ._accelerator import Record
     from ._confirm import Confirmer
+    from ._library import Library
 
     Payload = Union[bytes, bytearray, memoryview, Buffer]
     """What can be sent: bytes, bytearray, memoryview, a NumPy array, anything with the buffer protocol."""
 else:
     Payload = Any
+
+    if accelerator is not None:
+        Record = accelerator.Record
+    else:
+
+        class Record:
+            """The fields of a received message."""
+
+            __slots__ = ("channel", "data", "gap", "id", "inspector", "node_id", "protocol", "sender")
+
+            def __bytes__(self) -> bytes:
+                return bytes(self.data)
+
+            def __len__(self) -> int:
+                return len(self.data)
 
 
 class _PyBuffer(ctypes.Structure):
@@ -52,26 +69,27 @@ _release_buffer.restype = None
 
 
 class Pinned:
-    """A payload held in place: ``pointer`` and ``size`` are what the C function takes, until the with block ends.
+    """A payload held in place: ``pointer`` and ``size`` are what the C function takes, until the with block ends;
+    ``data`` is the object that is held.
 
     Arrays with gaps between their elements are the one kind that must be copied first (in C order)."""
 
-    __slots__ = ("_buffer", "_kept", "pointer", "size")
+    __slots__ = ("_buffer", "data", "pointer", "size")
 
     pointer: Union[bytes, int]
 
     def __init__(self, data: Payload) -> None:
         self._buffer: Optional[_PyBuffer] = None
-        self._kept = data
+        self.data = data
         if isinstance(data, bytes):
             self.pointer, self.size = data, len(data)
             return
         if isinstance(data, str):
             raise TypeError("a payload is bytes, not str; encode the text first")
         if not memoryview(data).c_contiguous:
-            self._kept = memoryview(data).tobytes()
+            self.data = memoryview(data).tobytes()
         buffer = _PyBuffer()
-        _get_buffer(self._kept, ctypes.byref(buffer), _SIMPLE)
+        _get_buffer(self.data, ctypes.byref(buffer), _SIMPLE)
         self._buffer = buffer
         self.size = buffer.len
         self.pointer = buffer.buf or b""  # an empty buffer may have no address, and NULL is an error
@@ -93,7 +111,7 @@ class Slice(ctypes.Structure):
     _fields_: ClassVar = [("data", ctypes.c_void_p), ("size", ctypes.c_size_t)]
 
 
-class Message:
+class Message(Record):
     """One received message.
 
     ``data`` is a read-only memoryview of memory that the library filled; it stays valid as long as somebody holds it,
@@ -101,7 +119,7 @@ class Message:
     message itself): take ``bytes(message)`` of what is to be kept for long.
     """
 
-    __slots__ = ("channel", "data", "gap", "id", "inspector", "node_id", "protocol", "sender")
+    __slots__ = ()
 
     def __init__(
         self,
@@ -146,17 +164,11 @@ class Message:
 
         Raises StoreError: it may come again; ClosedError once the node is closed."""
 
-    def __bytes__(self) -> bytes:
-        return bytes(self.data)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
     def __bool__(self) -> bool:
         return True
 
     def __repr__(self) -> str:
-        return f"<Message of {len(self.data)} bytes on {self.channel} from {self.sender}>"
+        return f"<Message of {len(self)} bytes on {self.channel} from {self.sender}>"
 
 
 class _AddressSpace(ctypes.c_ubyte * sys.maxsize):  # type: ignore[misc]
@@ -209,8 +221,11 @@ class _Texts(Dict[int, str]):
         return text
 
 
-def messages(library: _library.Library, batch: int, confirmer: Optional[Confirmer] = None) -> List[Message]:
+def messages(library: Library, batch: int, confirmer: Optional[Confirmer] = None) -> List[Message]:
     """The messages of a batch that the library handed over; the batch is ours. Without a confirmer none waits for one."""
+    found = library.calls.messages(batch)
+    if found is not None:
+        return found
     table, count = _BATCH.unpack_from(_everything, batch - _BASE)
     table -= _BASE
     if count == 1:

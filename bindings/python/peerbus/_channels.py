@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import threading
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from . import _errors, _library
 from ._buffers import Payload, Pinned
-from ._library import BARE_BYTES
-from ._packing import Packed
 from ._waiting import Steps, Waiter, deadline_after, passed
 
 if TYPE_CHECKING:
     from ._core import Core, Live
 
 SENT, ACCEPTED, TAKEN = 1, 2, 3  # of the enum peerbus_delivery
-BATCH = 4096  # messages of one call of the library
+BATCH = 256  # messages of one call of the library; those that find no room are put together again for the next
 _CHAT = "/unaiverse/chat/1.0.0"
 _CHAT_LOOK_S = 0.02
+
+
+@contextlib.contextmanager
+def _telling(ids: Sequence[int], payloads: Sequence[Payload]) -> Iterator[None]:
+    """Errors say how many messages were taken before."""
+    try:
+        yield
+    except _errors.PeerbusError as error:
+        error.args = (f"{error}; {len(ids)} of {len(payloads)} messages were taken", *error.args[1:])
+        raise
 
 
 class Deliveries:
@@ -56,16 +64,6 @@ class Deliveries:
             waiter.wake()
 
 
-class _Answer:
-    """Where the library writes a message id."""
-
-    __slots__ = ("id", "reference")
-
-    def __init__(self) -> None:
-        self.id = ctypes.c_uint64()
-        self.reference = ctypes.byref(self.id)
-
-
 class ChannelCore:
     """A channel handle without a style; Channel and BlockingChannel are faces of it."""
 
@@ -75,7 +73,6 @@ class ChannelCore:
         self.channel = core.direct_channel(to, name) if name is not None else live.channel(to)[0]
         self._handle = self._open(live, 0)
         self._watches: Dict[int, int] = {}  # state: the handle that asks for its events
-        self._answers: List[_Answer] = []  # that nobody uses now
         self._lock = threading.Lock()
         self._closed = False
 
@@ -88,6 +85,14 @@ class ChannelCore:
         if self._closed:
             raise _errors.ClosedError(f"the handle of {self.channel} is closed")
         return self._core.live
+
+    @property
+    def _sending(self) -> Live:
+        """``_live``, in less time."""
+        live = self._core._live
+        if self._closed or live is None or live.closed:
+            return self._live  # raises
+        return live
 
     def close(self) -> None:
         """Gives the handles back. Fine when the node is closed, which does the same."""
@@ -117,38 +122,16 @@ class ChannelCore:
 
     def try_send(self, data: Payload) -> int:
         """The id of the message, or 0 when sending needs waiting."""
-        live = self._core._live
-        if self._closed or live is None or live.closed:
-            live = self._live  # raises
+        live = self._sending
         if self.channel in live.outbox.lines:
             return 0
-        if type(data) is not bytes or len(data) > BARE_BYTES:
-            with Pinned(data) as payload:
-                return self._attempt(live, payload)
-        answer = self._answer()
-        result = live.native.channel_send_bytes(live.instance, self._handle, data, len(data), 0, answer.reference)
-        number = answer.id.value
-        self._answers.append(answer)
-        return self._taken(live, result, number)
+        return self._attempt(live, data)
 
-    def _answer(self) -> _Answer:
-        try:
-            return self._answers.pop()  # of two threads that send each has its own
-        except IndexError:
-            return _Answer()
-
-    def _attempt(self, live: Live, payload: Pinned) -> int:
-        answer = _Answer()
-        result: int = live.native.c.peerbus_channel_send(
-            live.instance, self._handle, payload.pointer, payload.size, 0, answer.reference
-        )
-        return self._taken(live, result, answer.id.value)
-
-    def _taken(self, live: Live, result: int, number: int) -> int:
-        if result == _errors.WOULD_BLOCK:
-            return 0
-        live.native.check(result)
-        return number
+    def _attempt(self, live: Live, data: Payload) -> int:
+        number = live.native.calls.channel_send(live.instance, self._handle, data)
+        if number > 0:
+            return number
+        return 0 if number == _errors.WOULD_BLOCK else live.native.check(number)
 
     def send(self, waiter: Waiter, data: Payload, timeout: float) -> Steps[int]:
         live = self._live
@@ -158,43 +141,49 @@ class ChannelCore:
 
             def attempt() -> bool:
                 nonlocal sent
-                sent = self._attempt(self._live, payload)
+                sent = self._attempt(self._live, payload.data)
                 return sent > 0
 
             yield from live.outbox.send(waiter, self.channel, attempt, deadline_after(timeout))
         return sent
 
-    def send_many(self, waiter: Waiter, payloads: Sequence[Payload], timeout: float) -> Steps[List[int]]:
-        """Sends in order, each call of the library as many as fit. Raises WouldBlockError with ``sent``: the ids so far."""
-        live = self._live
-        _library.milliseconds(timeout)
-        deadline = deadline_after(timeout)
+    def try_send_many(self, payloads: Sequence[Payload]) -> List[int]:
+        """Sends the first messages, until one needs waiting. Their ids."""
         ids: List[int] = []
-        while len(ids) < len(payloads):
-            before = len(ids)
-            with Packed(payloads[before : before + BATCH]) as part:
-
-                def attempt(part: Packed = part, before: int = before) -> bool:
-                    taken = self._attempt_batch(self._live, part, len(ids) - before)
-                    ids.extend(taken)
-                    return len(taken) > 0
-
-                while len(ids) < before + part.count:
-                    if live.outbox.blocked(self.channel) or not attempt():
-                        try:
-                            yield from live.outbox.send(waiter, self.channel, attempt, deadline)
-                        except _errors.WouldBlockError as error:
-                            text = f"{error}; {len(ids)} of {len(payloads)} messages were taken"
-                            raise _errors.WouldBlockError(text) from None
+        with _telling(ids, payloads):
+            live = self._sending
+            while len(ids) < len(payloads) and self.channel not in live.outbox.lines:
+                if not self._attempt_many(live, payloads, ids):
+                    break
         return ids
 
-    def _attempt_batch(self, live: Live, part: Packed, begin: int) -> range:
-        answer = _Answer()
-        result: int = live.native.c.peerbus_channel_send_batch(
-            live.instance, self._handle, part.slices_from(begin), part.count - begin, 0, answer.reference
-        )
-        first = self._taken(live, result, answer.id.value)
-        return range(first, first + max(0, result))
+    def send_many(
+        self, waiter: Waiter, payloads: Sequence[Payload], timeout: float, ids: Sequence[int] = ()
+    ) -> Steps[List[int]]:
+        """Sends in order, each call of the library as many as fit. ``ids`` are those of the first ones, which were sent before.
+        An error tells how many were taken."""
+        _library.milliseconds(timeout)
+        deadline = deadline_after(timeout)
+        taken = list(ids)
+        with _telling(taken, payloads):
+            while len(taken) < len(payloads):
+                live = self._live
+                if live.outbox.blocked(self.channel) or not self._attempt_many(live, payloads, taken):
+                    attempt = partial(self._attempt_many, live, payloads, taken)
+                    yield from live.outbox.send(waiter, self.channel, attempt, deadline)
+        return taken
+
+    def _attempt_many(self, live: Live, payloads: Sequence[Payload], ids: List[int]) -> bool:
+        """Sends what follows those that have ids, and adds theirs. False when nothing was taken."""
+        first = len(ids)
+        count = min(BATCH, len(payloads) - first)
+        taken = live.native.calls.channel_send_many(live.instance, self._handle, payloads, first, count)
+        if isinstance(taken, int):
+            if taken != _errors.WOULD_BLOCK:
+                live.native.check(taken)
+            return False
+        ids.extend(range(taken[1], taken[1] + taken[0]))
+        return True
 
     # Delivery
 

@@ -16,7 +16,6 @@ from . import _config, _errors, _library, _log, _publishing
 from ._buffers import Payload, Pinned
 from ._events import Events
 from ._inbox import Inbox
-from ._library import BARE_BYTES
 from ._outbox import Outbox
 from ._publishing import Publication
 from ._slots import slots
@@ -42,7 +41,9 @@ class Live:
         self.native = library
         self.instance = instance
         self.peer_id = str(answer["addresses"][0]).rsplit("/", 1)[-1]
+        self.send_now = library.calls.send
         self.outbox = Outbox()
+        self.lines = self.outbox.lines
         self.inbox = Inbox(library, instance)
         self.events = Events(library, instance, self.outbox, str(answer.get("reachability", "unknown")))
         self.deliveries = self.events.deliveries
@@ -220,13 +221,10 @@ class Core:
         if live is None or live.closed:
             live = self.live  # raises
         channel, name = live.channels.get(to) or live.channel(to)
-        if channel in live.outbox.lines:
+        if live.lines and channel in live.lines:
             return False
-        if type(data) is bytes and len(data) <= BARE_BYTES:
-            result = live.native.send_bytes(live.instance, name, data, len(data), 0)
-            return not result or _taken(live, result)
-        with Pinned(data) as payload:
-            return _attempt(live, name, payload.pointer, payload.size)
+        result = live.send_now(live.instance, name, data)
+        return not result or _taken(live, result)
 
     def send(self, waiter: Waiter, to: str, data: Payload, timeout: float) -> Steps[None]:
         live = self.live
@@ -237,7 +235,7 @@ class Core:
             def attempt() -> bool:
                 if live.closed:
                     raise _errors.ClosedError("the node was closed before the message was taken")
-                return _attempt(live, name, payload.pointer, payload.size)
+                return _taken(live, live.send_now(live.instance, name, payload.data))
 
             yield from live.outbox.send(waiter, channel, attempt, deadline_after(timeout))
 
@@ -364,10 +362,6 @@ def relay_info(relay: Relay) -> Dict[str, Any]:
     if not addresses or not all(isinstance(address, str) for address in addresses):
         raise _errors.InvalidArgumentError("a relay is given by its multiaddresses, or as {'ID': ..., 'Addrs': [...]}")
     return {"ID": addresses[0].rpartition("/p2p/")[2], "Addrs": addresses}
-
-
-def _attempt(live: Live, name: bytes, pointer: Union[bytes, int], size: int) -> bool:
-    return _taken(live, live.native.c.peerbus_send(live.instance, name, pointer, size, 0))
 
 
 def _taken(live: Live, result: int) -> bool:

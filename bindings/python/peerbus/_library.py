@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from . import _errors
+from ._calls import calls_of
 
 ABI = 1
 DEFAULT_INSTANCES = 1024  # slots when no call to initialize() or P2P.setup_library() chose a number
 _MAX_INSTANCES = 4096
-BARE_BYTES = 2**31 - 1  # what a payload passed to a bare function may have
 _MAX_TIMEOUT_MS = 86_400_000
 _ENVIRONMENT = "PEERBUS_LIBRARY"
 _FILE_NAMES = {"darwin": "libpeerbus.dylib", "win32": "peerbus.dll"}
@@ -110,7 +110,8 @@ _PROTOTYPES: Dict[str, List[Any]] = {
 
 
 class Library:
-    """The loaded library: ``c`` has the functions of the header, the methods turn their answers into values or errors."""
+    """The loaded library: ``c`` has the functions of the header, ``calls`` the short ways of single messages, and the methods
+    turn answers into values or errors."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -121,22 +122,13 @@ class Library:
             # Freeing a batch of small messages is short: giving the interpreter lock away for it would cost more.
             self.free_small = ctypes.PyDLL(str(path)).peerbus_batch_free
             self.free_small.restype, self.free_small.argtypes = None, [ctypes.c_void_p]
-            self.send_bytes = self._bare("peerbus_send")
-            self.channel_send_bytes = self._bare("peerbus_channel_send")
-            self.publish_bytes = self._bare("peerbus_publish_batch")
         except (OSError, AttributeError) as error:
             raise _errors.LibraryError(f"cannot load {path}: {error}; rebuild it or point {_ENVIRONMENT} to another") from error
         self.path = path
         found = self.c.LibraryABI()
         if found != ABI:
             raise _errors.LibraryError(f"{path} has binary interface {found}, not {ABI}; install matching versions")
-
-    def _bare(self, name: str) -> Callable[..., int]:
-        """A function without declared argument types, which takes half the time of a call: for int, bytes and references
-        only. An int travels as a C int, so a size must be at most BARE_BYTES."""
-        function = self.c[name]
-        function.restype = _INT
-        return function
+        self.calls = calls_of(self.c, found)
 
     @property
     def version(self) -> str:

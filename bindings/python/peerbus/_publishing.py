@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import array
-import ctypes
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, List, Sequence
+from typing import TYPE_CHECKING, List, Sequence
 
 from . import _errors, _library
 from ._buffers import Payload
@@ -38,21 +37,8 @@ class Publication(int):
         return f"Publication(peers={int(self)}, id={self.id}, missed={self.missed})"
 
 
-class _Publication(ctypes.Structure):
-    """peerbus_publication"""
-
-    _fields_: ClassVar = [("id", ctypes.c_uint64), ("peers", ctypes.c_uint64), ("missed", ctypes.c_uint64)]
-
-
-class _Bytes(ctypes.Structure):
-    """peerbus_slice of a bytes object, which it keeps"""
-
-    _fields_: ClassVar = [("data", ctypes.c_char_p), ("size", ctypes.c_size_t)]
-
-
 _PUBLICATION_WORDS = 3  # of 64 bits
 _new_int = int.__new__
-_reference = ctypes.byref
 
 
 def _publication(id: int, peers: int, missed: int) -> Publication:
@@ -86,16 +72,12 @@ def _publish_rest(live: Live, name: bytes, packed: Packed, done: List[Publicatio
 
 def try_publish(live: Live, name: bytes, data: Payload) -> List[Publication]:
     """Publishes if that needs no waiting; else an empty list."""
-    try:
-        if type(data) is not bytes:
-            with Packed([data]) as packed:
-                return _call(live, name, packed, 0, 1, 0)
-        given, answer = _Bytes(data, len(data)), _Publication()
-        result = live.native.publish_bytes(live.instance, name, _reference(given), 1, 0, _reference(answer))
-        live.native.check(result)
-    except _errors.WouldBlockError:
-        return []
-    return [_publication(answer.id, answer.peers, answer.missed)]
+    published = live.native.calls.publish(live.instance, name, data)
+    if isinstance(published, tuple):
+        return [_publication(*published)]
+    if published != _errors.WOULD_BLOCK:
+        live.native.check(published)
+    return []
 
 
 def try_publish_many(live: Live, name: bytes, payloads: Sequence[Payload]) -> List[Publication]:

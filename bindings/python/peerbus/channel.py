@@ -157,8 +157,13 @@ class Channel(_ChannelFace):
         """Sends many messages, in order, with few calls of the library: the fastest way for small ones.
 
         Raises WouldBlockError at the timeout; its text says how many were taken."""
-        numbers = await run_async(lambda waiter: self._core.send_many(waiter, payloads, timeout))
+        numbers = self._core.try_send_many(payloads)
+        if len(numbers) < len(payloads):
+            numbers = await self._send_rest(payloads, timeout, numbers)
         return SentMessages(SentMessage, self._core, numbers)
+
+    async def _send_rest(self, payloads: Sequence[Payload], timeout: float, numbers: List[int]) -> List[int]:
+        return await run_async(lambda waiter: self._core.send_many(waiter, payloads, timeout, numbers))
 
 
 class BlockingSentMessage(_Sent):
@@ -196,8 +201,13 @@ class BlockingChannel(_ChannelFace):
         self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
     ) -> SentMessages[BlockingSentMessage]:
         """See Channel.send_many."""
-        numbers = run_blocking(lambda waiter: self._core.send_many(waiter, payloads, timeout))
+        numbers = self._core.try_send_many(payloads)
+        if len(numbers) < len(payloads):
+            numbers = self._send_rest(payloads, timeout, numbers)
         return SentMessages(BlockingSentMessage, self._core, numbers)
+
+    def _send_rest(self, payloads: Sequence[Payload], timeout: float, numbers: List[int]) -> List[int]:
+        return run_blocking(lambda waiter: self._core.send_many(waiter, payloads, timeout, numbers))
 
 
 _Face = TypeVar("_Face", bound=_ChannelFace)

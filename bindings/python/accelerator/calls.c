@@ -1,0 +1,333 @@
+#include "accelerator.h"
+
+#include <string.h>
+
+enum {
+    TEXTS = 64,                                        /* texts that are remembered */
+    PLAIN_FLAGS = PEERBUS_VERIFIED | PEERBUS_INSPECTOR /* what a message may have that needs no confirmation */
+};
+
+/* Calls: the functions of one loaded library. Everything in it is used under the interpreter's lock. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *batch;   /* the type Batch */
+    PyObject *message; /* the type of the messages that messages() makes, derived from Record */
+    batch_free_function free_batch;
+    __typeof__(&peerbus_send) send;
+    __typeof__(&peerbus_channel_send) channel_send;
+    __typeof__(&peerbus_channel_send_batch) channel_send_batch;
+    __typeof__(&peerbus_publish_batch) publish_batch;
+    PyObject *texts[TEXTS]; /* str by hash: the texts of batches, which come again and again */
+} calls;
+
+static PyObject *calls_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"message", "batch_free", "send", "channel_send", "channel_send_batch", "publish_batch", NULL};
+    PyObject *message;
+    unsigned long long batch_free, send, channel_send, channel_send_batch, publish_batch;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OKKKKK:Calls", names, &message, &batch_free, &send, &channel_send,
+                                     &channel_send_batch, &publish_batch))
+        return NULL;
+    accelerator_state *state = state_of(type);
+    if (!PyType_Check(message) || !PyType_IsSubtype((PyTypeObject *)message, (PyTypeObject *)state->record)) {
+        PyErr_SetString(PyExc_TypeError, "message must be a class derived from Record");
+        return NULL;
+    }
+    calls *self = (calls *)PyType_GenericAlloc(type, 0);
+    if (!self)
+        return NULL;
+    Py_INCREF(state->batch);
+    self->batch = state->batch;
+    Py_INCREF(message);
+    self->message = message;
+    self->free_batch = (batch_free_function)(uintptr_t)batch_free;
+    self->send = (__typeof__(&peerbus_send))(uintptr_t)send;
+    self->channel_send = (__typeof__(&peerbus_channel_send))(uintptr_t)channel_send;
+    self->channel_send_batch = (__typeof__(&peerbus_channel_send_batch))(uintptr_t)channel_send_batch;
+    self->publish_batch = (__typeof__(&peerbus_publish_batch))(uintptr_t)publish_batch;
+    return (PyObject *)self;
+}
+
+static void calls_dealloc(PyObject *object)
+{
+    calls *self = (calls *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    Py_XDECREF(self->batch);
+    Py_XDECREF(self->message);
+    for (int i = 0; i < TEXTS; i++)
+        Py_XDECREF(self->texts[i]);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
+    Py_DECREF(type);
+}
+
+/* Holds a payload in place. Arrays with gaps between their elements are copied first, in C order. */
+static int pin(PyObject *data, Py_buffer *view)
+{
+    if (PyUnicode_Check(data)) {
+        PyErr_SetString(PyExc_TypeError, "a payload is bytes, not str; encode the text first");
+        return -1;
+    }
+    if (PyObject_GetBuffer(data, view, PyBUF_SIMPLE) == 0)
+        return 0;
+    if (!PyErr_ExceptionMatches(PyExc_BufferError))
+        return -1;
+    PyErr_Clear();
+    PyObject *contiguous = PyMemoryView_GetContiguous(data, PyBUF_READ, 'C');
+    if (!contiguous)
+        return -1;
+    PyObject *bytes = PyBytes_FromObject(contiguous);
+    Py_DECREF(contiguous);
+    int result = bytes ? PyObject_GetBuffer(bytes, view, PyBUF_SIMPLE) : -1;
+    Py_XDECREF(bytes);
+    return result;
+}
+
+static const void *address(const Py_buffer *view) { return view->buf ? view->buf : ""; }
+
+static int parse_int(PyObject *object, int *out)
+{
+    long value = PyLong_AsLong(object);
+    if (value == -1 && PyErr_Occurred())
+        return -1;
+    *out = (int)value;
+    return 0;
+}
+
+static int expect(Py_ssize_t count, Py_ssize_t expected)
+{
+    if (count == expected)
+        return 0;
+    PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", expected, count);
+    return -1;
+}
+
+/* send(instance, channel, data) -> 0 or a negative code. Never waits for room. */
+static PyObject *calls_send(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    calls *self = (calls *)object;
+    int instance, result;
+    Py_buffer view;
+    if (expect(count, 3) || parse_int(arguments[0], &instance))
+        return NULL;
+    const char *channel = PyBytes_AsString(arguments[1]);
+    if (!channel || pin(arguments[2], &view))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    result = self->send(instance, channel, address(&view), (size_t)view.len, 0);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&view);
+    return PyLong_FromLong(result);
+}
+
+/* channel_send(instance, handle, data) -> the id of the message or a negative code. Never waits for room. */
+static PyObject *calls_channel_send(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    calls *self = (calls *)object;
+    int instance, handle, result;
+    uint64_t id = 0;
+    Py_buffer view;
+    if (expect(count, 3) || parse_int(arguments[0], &instance) || parse_int(arguments[1], &handle) || pin(arguments[2], &view))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    result = self->channel_send(instance, handle, address(&view), (size_t)view.len, 0, &id);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&view);
+    return result < 0 ? PyLong_FromLong(result) : PyLong_FromUnsignedLongLong(id);
+}
+
+/* Payloads of a sequence, held in place for one call. */
+typedef struct {
+    int count;
+    Py_buffer *views;
+    peerbus_slice *slices;
+} packed;
+
+static void unpack(packed *self)
+{
+    while (self->count > 0)
+        PyBuffer_Release(&self->views[--self->count]);
+    PyMem_Free(self->views);
+    PyMem_Free(self->slices);
+}
+
+static int pack(packed *self, PyObject *payloads, int first, int count)
+{
+    self->count = 0;
+    self->views = PyMem_Malloc((size_t)count * sizeof *self->views);
+    self->slices = PyMem_Malloc((size_t)count * sizeof *self->slices);
+    if (!self->views || !self->slices) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    for (int i = 0; i < count; i++) {
+        PyObject *data = PySequence_GetItem(payloads, first + i);
+        int result = data ? pin(data, &self->views[i]) : -1;
+        Py_XDECREF(data);
+        if (result)
+            goto failed;
+        self->slices[i] = (peerbus_slice){address(&self->views[i]), (size_t)self->views[i].len};
+        self->count++;
+    }
+    return 0;
+failed:
+    unpack(self);
+    return -1;
+}
+
+/* channel_send_many(instance, handle, payloads, first, count) -> (taken, id of the first one) or a negative code, of the messages
+ * payloads[first : first + count]. Never waits for room. */
+static PyObject *calls_channel_send_many(PyObject *object, PyObject *const *arguments, Py_ssize_t given)
+{
+    calls *self = (calls *)object;
+    int instance, handle, first, count, result;
+    uint64_t id = 0;
+    packed messages;
+    if (expect(given, 5) || parse_int(arguments[0], &instance) || parse_int(arguments[1], &handle) ||
+        parse_int(arguments[3], &first) || parse_int(arguments[4], &count) || pack(&messages, arguments[2], first, count))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    result = self->channel_send_batch(instance, handle, messages.slices, messages.count, 0, &id);
+    Py_END_ALLOW_THREADS
+    unpack(&messages);
+    return result < 0 ? PyLong_FromLong(result) : Py_BuildValue("iK", result, (unsigned long long)id);
+}
+
+/* publish(instance, channel, data) -> (id, peers, missed) or a negative code. Never waits for room. */
+static PyObject *calls_publish(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    calls *self = (calls *)object;
+    int instance, result;
+    peerbus_publication publication;
+    Py_buffer view;
+    if (expect(count, 3) || parse_int(arguments[0], &instance))
+        return NULL;
+    const char *channel = PyBytes_AsString(arguments[1]);
+    if (!channel || pin(arguments[2], &view))
+        return NULL;
+    peerbus_slice slice = {address(&view), (size_t)view.len};
+    Py_BEGIN_ALLOW_THREADS
+    result = self->publish_batch(instance, channel, &slice, 1, 0, &publication);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&view);
+    if (result < 0)
+        return PyLong_FromLong(result);
+    return Py_BuildValue("KKK", publication.id, publication.peers, publication.missed);
+}
+
+/* The str of a text; the same one for each message of a channel. */
+static PyObject *text(calls *self, const char *raw)
+{
+    uint32_t hash = 2166136261u;
+    size_t length = 0;
+    for (; raw[length]; length++)
+        hash = (hash ^ (uint8_t)raw[length]) * 16777619u;
+    PyObject **slot = &self->texts[(hash ^ hash >> 16) % TEXTS];
+    if (*slot) {
+        Py_ssize_t size;
+        const char *known = PyUnicode_AsUTF8AndSize(*slot, &size);
+        if (known && (size_t)size == length && memcmp(known, raw, length) == 0) {
+            Py_INCREF(*slot);
+            return *slot;
+        }
+        if (!known)
+            PyErr_Clear();
+    }
+    PyObject *made = PyUnicode_DecodeUTF8(raw, (Py_ssize_t)length, "replace");
+    if (made) {
+        PyObject *before = *slot;
+        Py_INCREF(made);
+        *slot = made;
+        Py_XDECREF(before);
+    }
+    return made;
+}
+
+/* A text of a message: that of the message before, if it lies at the same place. */
+static PyObject *shared_text(calls *self, const char *raw, const char *raw_before, PyObject *before)
+{
+    if (before && raw == raw_before) {
+        Py_INCREF(before);
+        return before;
+    }
+    return text(self, raw);
+}
+
+static int fill(calls *self, record *made, const peerbus_message *message, const record *before, PyObject *batch)
+{
+    const peerbus_message *last = before ? message - 1 : message;
+    made->sender = shared_text(self, message->from, last->from, before ? before->sender : NULL);
+    made->channel = shared_text(self, message->channel, last->channel, before ? before->channel : NULL);
+    made->protocol = shared_text(self, message->protocol, last->protocol, before ? before->protocol : NULL);
+    if (message->flags & PEERBUS_VERIFIED)
+        made->node_id = text(self, message->node_id);
+    if (PyErr_Occurred())
+        return -1;
+    Py_INCREF(batch);
+    made->batch = batch;
+    made->start = message->data;
+    made->size = message->size;
+    made->gap = message->gap;
+    made->id = message->id;
+    made->inspector = (message->flags & PEERBUS_INSPECTOR) != 0;
+    return 0;
+}
+
+static PyObject *messages_of(calls *self, const peerbus_batch *batch, PyObject *owner)
+{
+    PyObject *list = PyList_New((Py_ssize_t)batch->count);
+    record *before = NULL;
+    for (uint64_t i = 0; list && i < batch->count; i++) {
+        record *made = (record *)PyType_GenericAlloc((PyTypeObject *)self->message, 0);
+        if (made)
+            PyList_SetItem(list, (Py_ssize_t)i, (PyObject *)made);
+        if (!made || fill(self, made, &batch->messages[i], before, owner)) {
+            Py_CLEAR(list);
+            break;
+        }
+        before = made;
+    }
+    return list;
+}
+
+/* messages(batch) -> the messages of a batch, which it takes over; None, and nothing taken over, if one is to be confirmed. */
+static PyObject *calls_messages(PyObject *object, PyObject *argument)
+{
+    calls *self = (calls *)object;
+    peerbus_batch *batch = PyLong_AsVoidPtr(argument);
+    if (!batch && PyErr_Occurred())
+        return NULL;
+    for (uint64_t i = 0; i < batch->count; i++)
+        if (batch->messages[i].flags & ~(uint64_t)PLAIN_FLAGS)
+            Py_RETURN_NONE;
+    PyObject *owner = batch_new(self->batch, batch, self->free_batch);
+    if (!owner) {
+        self->free_batch(batch);
+        return NULL;
+    }
+    PyObject *list = messages_of(self, batch, owner);
+    Py_DECREF(owner);
+    return list;
+}
+
+static PyMethodDef calls_methods[] = {
+    {"send", (PyCFunction)(void (*)(void))calls_send, METH_FASTCALL, NULL},
+    {"channel_send", (PyCFunction)(void (*)(void))calls_channel_send, METH_FASTCALL, NULL},
+    {"channel_send_many", (PyCFunction)(void (*)(void))calls_channel_send_many, METH_FASTCALL, NULL},
+    {"publish", (PyCFunction)(void (*)(void))calls_publish, METH_FASTCALL, NULL},
+    {"messages", calls_messages, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot calls_slots[] = {
+    {Py_tp_new, calls_new},
+    {Py_tp_dealloc, calls_dealloc},
+    {Py_tp_methods, calls_methods},
+    {0, NULL},
+};
+
+PyType_Spec calls_spec = {
+    .name = "peerbus._accelerator.Calls",
+    .basicsize = sizeof(calls),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = calls_slots,
+};
