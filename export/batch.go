@@ -1,6 +1,5 @@
 package main
 
-// #include <stdlib.h>
 // #include "shim.h"
 import "C"
 
@@ -15,16 +14,20 @@ const (
 	batchHead   = int(unsafe.Sizeof(C.pb_batch{}))
 	messageSize = int(unsafe.Sizeof(C.peerbus_message{}))
 	pointerSize = int(unsafe.Sizeof(uintptr(0)))
+
+	// lendFrom is how much of a slab the messages of a batch must take to stay there instead of being copied: at least half,
+	// so that a batch keeps no more than twice its payloads in memory.
+	lendFrom = node.SlabBytes / 2
 )
 
 // batchLayout measures a batch: one block of memory with
 //
-//	head | table of messages | list of large buffers | texts and small payloads
+//	head | table of messages | list of held buffers | texts and copied payloads
 type batchLayout struct {
 	messages []queue.Message
 	texts    map[string]int // offset of each distinct text
-	small    int            // bytes of texts and small payloads
-	large    int            // payloads that keep their own buffer
+	copied   int            // bytes of texts and copied payloads
+	held     int            // buffers of large payloads, and slabs
 }
 
 func measureBatch(messages []queue.Message) batchLayout {
@@ -42,27 +45,47 @@ func measureBatch(messages []queue.Message) batchLayout {
 			l.addText(m.Protocol)
 			last = *m
 		}
-		if len(m.Data) >= node.LargePayload {
-			l.large++
+	}
+	for k := 0; k < len(messages); {
+		end, bytes, stay := l.group(k)
+		if stay {
+			l.held++
 		} else {
-			l.small += len(m.Data)
+			l.copied += bytes
 		}
+		k = end
 	}
 	return l
+}
+
+// group answers where the messages end that lie in the same memory as message k, their bytes, and whether they stay there: a
+// large payload, or a run of small ones.
+func (l *batchLayout) group(k int) (end, bytes int, stay bool) {
+	slab := l.messages[k].Slab
+	bytes = len(l.messages[k].Data)
+	end = k + 1
+	if slab == nil {
+		return end, bytes, bytes >= node.LargePayload
+	}
+	for ; end < len(l.messages) && l.messages[end].Slab == slab; end++ {
+		bytes += len(l.messages[end].Data)
+	}
+	return end, bytes, bytes >= lendFrom
 }
 
 func (l *batchLayout) addText(text string) {
 	if _, known := l.texts[text]; !known {
 		l.texts[text] = 0
-		l.small += len(text) + 1
+		l.copied += len(text) + 1
 	}
 }
 
-// write builds the batch in malloc'd memory; nil when malloc fails. Large payloads belong to the batch from then on.
+// write builds the batch in a buffer; nil when malloc fails. The messages' memory belongs to the batch from then on, or is
+// given back.
 func (l *batchLayout) write() *C.pb_batch {
 	table := len(l.messages) * messageSize
-	size := batchHead + table + l.large*pointerSize + l.small
-	memory := C.malloc(C.size_t(size))
+	size := batchHead + table + l.held*pointerSize + l.copied
+	memory := C.pb_buffer_get(C.size_t(size))
 	if memory == nil {
 		return nil
 	}
@@ -75,13 +98,15 @@ func (l *batchLayout) write() *C.pb_batch {
 			block:      (*C.uint8_t)(memory),
 			block_size: C.uint64_t(size),
 		},
-		large_count: C.uint64_t(l.large),
-		large:       (*unsafe.Pointer)(unsafe.Add(memory, batchHead+table)),
+		held_count: C.uint64_t(l.held),
+		held:       (*unsafe.Pointer)(unsafe.Add(memory, batchHead+table)),
 	}
-	w := batchWriter{layout: l, block: block, next: batchHead + table + l.large*pointerSize}
-	w.large = unsafe.Slice(batch.large, l.large)
+	w := batchWriter{layout: l, block: block, next: batchHead + table + l.held*pointerSize}
+	w.held = unsafe.Slice(batch.held, l.held)
 	w.writeTexts()
-	w.writeMessages(unsafe.Slice(batch.public_part.messages, len(l.messages)))
+	entries := unsafe.Slice(batch.public_part.messages, len(l.messages))
+	w.writeMessages(entries)
+	w.writePayloads(entries)
 	return batch
 }
 
@@ -89,8 +114,8 @@ func (l *batchLayout) write() *C.pb_batch {
 type batchWriter struct {
 	layout *batchLayout
 	block  []byte
-	next   int // where the next text or small payload goes
-	large  []unsafe.Pointer
+	next   int // where the next text or copied payload goes
+	held   []unsafe.Pointer
 }
 
 func (w *batchWriter) writeTexts() {
@@ -119,7 +144,6 @@ func (w *batchWriter) writeMessages(table []C.peerbus_message) {
 				entry.node_id = w.text(m.Verdict.NodeID)
 			}
 		}
-		entry.data = (*C.uint8_t)(w.payload(m.Data))
 	}
 }
 
@@ -144,16 +168,43 @@ func flagsOf(m *queue.Message) (flags C.uint64_t) {
 	return flags
 }
 
-// payload places a payload and answers its address. That of an empty one at the very end of the block is the block's.
-func (w *batchWriter) payload(data []byte) unsafe.Pointer {
+func (w *batchWriter) writePayloads(table []C.peerbus_message) {
+	for k := 0; k < len(table); {
+		end, _, stay := w.layout.group(k)
+		messages := w.layout.messages[k:end]
+		for i := range messages {
+			table[k+i].data = (*C.uint8_t)(w.payload(messages[i].Data, stay))
+		}
+		slab := messages[0].Slab
+		if stay {
+			w.hold(&messages[0])
+		}
+		if slab != nil {
+			slab.Release(len(messages))
+		}
+		k = end
+	}
+}
+
+// hold makes the batch one that holds the memory of a payload.
+func (w *batchWriter) hold(m *queue.Message) {
+	buffer := unsafe.Pointer(unsafe.SliceData(m.Data))
+	if m.Slab != nil {
+		buffer = unsafe.Pointer(unsafe.SliceData(m.Slab.Memory))
+		C.pb_buffer_hold(buffer)
+		m.Slab.Lend()
+	}
+	w.held[0] = buffer
+	w.held = w.held[1:]
+}
+
+// payload answers the address of a payload that stays, or places it. That of an empty one is the block's: it may have none.
+func (w *batchWriter) payload(data []byte, stay bool) unsafe.Pointer {
 	switch {
-	case len(data) >= node.LargePayload:
-		own := unsafe.Pointer(unsafe.SliceData(data))
-		w.large[0] = own
-		w.large = w.large[1:]
-		return own
 	case len(data) == 0:
 		return unsafe.Pointer(&w.block[0])
+	case stay:
+		return unsafe.Pointer(unsafe.SliceData(data))
 	}
 	place := unsafe.Pointer(&w.block[w.next])
 	w.next += copy(w.block[w.next:], data)

@@ -1,6 +1,8 @@
-/* Recycles the buffers of large payloads: fresh memory of that size costs a page fault per 4 KiB, which is slower than
- * copying it. Buffers come in classes of powers of two; free ones are kept up to POOL_CAP bytes in all. */
+/* Recycles the memory of payloads and batches: fresh memory of that size costs a page fault per 4 KiB, which is slower than
+ * copying it. Buffers come in classes of powers of two; free ones are kept up to POOL_CAP bytes in all. Those that are smaller
+ * than the smallest class are left to malloc. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "shim.h"
@@ -16,7 +18,8 @@ enum {
 typedef struct buffer_head {
     struct buffer_head *next;
     size_t class_index; /* CLASSES: none */
-    char pad[48];
+    atomic_size_t holders;
+    char pad[40];
 } buffer_head;
 
 static struct {
@@ -28,6 +31,8 @@ static struct {
 static size_t class_of(size_t size)
 {
     size_t index = 0;
+    if (size <= (size_t)1 << (SMALLEST_SHIFT - 1))
+        return CLASSES;
     while (index < CLASSES && ((size_t)1 << (SMALLEST_SHIFT + index)) < size)
         index++;
     return index;
@@ -55,7 +60,13 @@ void *pb_buffer_get(size_t size)
             return NULL;
         head->class_index = index;
     }
+    atomic_store_explicit(&head->holders, 1, memory_order_relaxed);
     return head + 1;
+}
+
+void pb_buffer_hold(void *buffer)
+{
+    atomic_fetch_add_explicit(&((buffer_head *)buffer - 1)->holders, 1, memory_order_relaxed);
 }
 
 void pb_buffer_put(void *buffer)
@@ -63,6 +74,8 @@ void pb_buffer_put(void *buffer)
     if (!buffer)
         return;
     buffer_head *head = (buffer_head *)buffer - 1;
+    if (atomic_fetch_sub_explicit(&head->holders, 1, memory_order_acq_rel) > 1)
+        return;
     size_t index = head->class_index;
     if (index < CLASSES) {
         pthread_mutex_lock(&pool.lock);

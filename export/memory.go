@@ -6,7 +6,7 @@ import "C"
 
 import "unsafe"
 
-// cMemory gives large payloads malloc'd buffers, so that the host gets the very memory that the stream was read into.
+// cMemory gives payloads malloc'd buffers, so that the host gets the very memory that the stream was read into.
 type cMemory struct{}
 
 func (cMemory) Get(size int) []byte {

@@ -227,9 +227,9 @@ void peerbus_batch_free(peerbus_batch *batch)
     if (!batch || forked) /* a fork may have left the pool's lock held */
         return;
     pb_batch *whole = (pb_batch *)batch;
-    for (uint64_t i = 0; i < whole->large_count; i++)
-        pb_buffer_put(whole->large[i]);
-    free(whole);
+    for (uint64_t i = 0; i < whole->held_count; i++)
+        pb_buffer_put(whole->held[i]);
+    pb_buffer_put(whole);
 }
 
 int peerbus_interrupt(int instance) { DATA(go_peerbus_interrupt(instance, problem)); }

@@ -9,15 +9,18 @@
 /* Where a Go data function writes the text of its failure: NUL-terminated, cut to fit. */
 enum { PB_PROBLEM_BYTES = 1024 };
 
-/* What peerbus_batch_free releases: the public part first, then the payload buffers of their own. */
+/* What peerbus_batch_free releases: the public part first, then the buffers that it holds: of large payloads, and those that
+ * small ones share. The batch lies in a buffer itself. */
 typedef struct pb_batch {
     peerbus_batch public_part;
-    uint64_t large_count;
-    void **large;
+    uint64_t held_count;
+    void **held;
 } pb_batch;
 
-/* Buffers of large payloads, recycled up to a cap. pb_buffer_get returns NULL when malloc fails. */
+/* Buffers, recycled up to a cap. pb_buffer_get returns NULL when malloc fails; one who calls pb_buffer_hold calls
+ * pb_buffer_put, too, and the last one to do so gives the buffer back. */
 void *pb_buffer_get(size_t size);
+void pb_buffer_hold(void *buffer);
 void pb_buffer_put(void *buffer);
 
 /* linger.c: the flag that the Go side keeps; a short wait before entering Go, which answers when it began, 0 for none; and

@@ -175,8 +175,8 @@ typedef struct peerbus_publication {
 typedef struct peerbus_batch {
     const peerbus_message *messages; /* count entries, oldest first within a channel */
     uint64_t count;
-    const uint8_t *block;            /* the table, the texts and the small payloads lie in one block of memory; */
-    uint64_t block_size;             /* payloads of 16 KiB and more keep the buffer they were read into */
+    const uint8_t *block;            /* the table, the texts and small payloads lie in one block of memory; payloads of 16 KiB */
+    uint64_t block_size;             /* and more, and small ones that came together, lie where they were read into */
 } peerbus_batch;
 
 /* ---- Library ------------------------------------------------------------------------------------------------- */

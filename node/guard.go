@@ -159,7 +159,7 @@ func (n *Node) Settle(messages []queue.Message) []queue.Message {
 		}
 		if reason != "" {
 			n.losses.add(directionIn, reason, m.Channel, m.From, 1)
-			freePayload(n.memory, m.Data)
+			freeMessage(n.memory, m)
 			n.confirmTaken(m)
 			continue
 		}

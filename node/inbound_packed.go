@@ -39,11 +39,11 @@ func (s *packedSource) Read(p []byte) (int, error) {
 // unpack reads a compressed payload straight from the stream. An error is one of the stream; a payload that is damaged or grows
 // beyond the limit is read to its end and refused.
 func (r *inReader) unpack(head session.Head) ([]byte, refusal, error) {
-	seen, err := r.source.Peek(min(head.Size, compression.HeadBytes))
+	seen, err := r.landing.peek(min(head.Size, compression.HeadBytes))
 	if err != nil {
 		return nil, refusal{}, err
 	}
-	source := &packedSource{source: r.watch(head.Size).reader(r.source), left: head.Size}
+	source := &packedSource{source: r.watch(head.Size).reader(&r.landing), left: head.Size}
 	limit := r.stream.MaxMessage()
 	var payload []byte
 	claim, wrong := compression.Inspect(head.Codec, seen, head.Size, limit)
@@ -63,6 +63,6 @@ func (r *inReader) unpack(head session.Head) ([]byte, refusal, error) {
 		return payload, refusal{}, nil
 	}
 	r.node.log.Warn("a compressed message cannot be unpacked", "peer", r.from, "channel", r.name, "codec", head.Codec, "reason", wrong)
-	_, err = io.CopyN(io.Discard, r.source, int64(source.left))
+	_, err = io.CopyN(io.Discard, &r.landing, int64(source.left))
 	return nil, undecodable, err
 }

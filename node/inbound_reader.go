@@ -14,20 +14,17 @@ const (
 	// inBatchMessages and inBatchBytes are how much goes into the receive queue at a time.
 	inBatchMessages = 256
 	inBatchBytes    = 1 << 20
-	// smallPiece is the most memory that small payloads share.
-	smallPiece = 16 << 10
 )
 
 // inReader decodes the frames of one stream.
 type inReader struct {
 	*inStream
-	source *bufio.Reader
+	landing landing
 
 	pending  []queue.Message // counted, not offered yet
 	refused  []refusal       // of each of pending
 	bytes    int             // of pending
 	reserved int64           // bytes of pending, and of the payload being read, that the peer's budget counts
-	small    []byte          // memory for small payloads
 	gap      uint64          // messages that the sender gave up before the next one
 	spent    int64           // payload bytes received so far
 
@@ -37,29 +34,16 @@ type inReader struct {
 
 func newInReader(in *inStream, opened *bufio.Reader) *inReader {
 	r := &inReader{inStream: in}
+	r.landing = landing{memory: in.node.memory, settle: r.handOverUntimed, read: r.fill}
 	// What came behind OPEN is in the buffer of the one who read that.
 	early, _ := opened.Peek(opened.Buffered())
-	r.source = bufio.NewReaderSize(&inSource{reader: r, early: early}, chatReadBuffer)
+	r.landing.begin(early)
 	return r
-}
-
-// inSource reads the stream, after what was read before.
-type inSource struct {
-	reader *inReader
-	early  []byte
-}
-
-func (s *inSource) Read(p []byte) (int, error) {
-	if len(s.early) > 0 {
-		n := copy(p, s.early)
-		s.early = s.early[n:]
-		return n, nil
-	}
-	return s.reader.fill(p)
 }
 
 // run decodes until the stream ends. Whole messages are handed over in any case: the sender has not to send them again.
 func (r *inReader) run() error {
+	defer r.landing.end()
 	defer func() { r.release() }()
 	for {
 		if err := r.frame(); err != nil {
@@ -71,19 +55,21 @@ func (r *inReader) run() error {
 	}
 }
 
-// fill reads from the stream under a deadline within a frame, and without one between frames. What was decoded goes into the
-// queue first, since the read may block.
-func (r *inReader) fill(p []byte) (int, error) {
-	r.small = nil
-	if len(r.pending) > 0 {
-		began := time.Now()
-		if err := r.handOver(); err != nil {
-			return 0, err
-		}
-		if !r.frameEnd.IsZero() {
-			r.frameEnd = r.frameEnd.Add(time.Since(began))
-		}
+// handOverUntimed is handOver whose wait the peer does not answer for.
+func (r *inReader) handOverUntimed() error {
+	if len(r.pending) == 0 {
+		return nil
 	}
+	began := time.Now()
+	err := r.handOver()
+	if !r.frameEnd.IsZero() {
+		r.frameEnd = r.frameEnd.Add(time.Since(began))
+	}
+	return err
+}
+
+// fill reads from the stream under a deadline within a frame, and without one between frames.
+func (r *inReader) fill(p []byte) (int, error) {
 	if err := r.setDeadline(); err != nil {
 		return 0, err
 	}
@@ -97,7 +83,7 @@ func (r *inReader) fill(p []byte) (int, error) {
 }
 
 func (r *inReader) setDeadline() error {
-	within := !r.frameEnd.IsZero() || r.source.Buffered() > 0
+	within := !r.frameEnd.IsZero() || r.landing.buffered() > 0
 	if !within && !r.limited {
 		return nil
 	}
@@ -125,32 +111,27 @@ func (r *inReader) frame() error {
 	if head.IsData() {
 		return r.message(head)
 	}
-	body, err := r.source.Peek(head.Size)
+	body, err := r.landing.peek(head.Size)
 	if err != nil {
 		return unexpected(err)
 	}
-	if err := r.control(head, body); err != nil {
-		return err
-	}
-	_, err = r.source.Discard(head.Size)
+	err = r.control(head, body)
+	r.landing.skip(head.Size)
 	return err
 }
 
 func (r *inReader) head() (session.Head, error) {
-	for need := 2; ; need = r.source.Buffered() + 1 {
-		if _, err := r.source.Peek(need); err != nil {
-			if err == io.EOF && r.source.Buffered() > 0 {
+	for need := 2; ; need = r.landing.buffered() + 1 {
+		if _, err := r.landing.peek(need); err != nil {
+			if err == io.EOF && r.landing.buffered() > 0 {
 				err = io.ErrUnexpectedEOF
 			}
 			return session.Head{}, err
 		}
-		seen, _ := r.source.Peek(min(r.source.Buffered(), session.MaxHead))
+		seen, _ := r.landing.peek(min(r.landing.buffered(), session.MaxHead))
 		head, n, err := session.ParseHead(seen, r.stream.MaxMessage())
-		if err != nil {
-			return head, err
-		}
-		if n > 0 {
-			_, err = r.source.Discard(n)
+		if n > 0 || err != nil {
+			r.landing.skip(n)
 			return head, err
 		}
 	}
@@ -199,15 +180,19 @@ func (r *inReader) message(head session.Head) error {
 		return err
 	}
 	if !keep {
-		_, err := io.CopyN(io.Discard, r.source, int64(head.Size))
+		_, err := io.CopyN(io.Discard, &r.landing, int64(head.Size))
 		return unexpected(err)
 	}
-	var payload []byte
+	m := queue.Message{From: r.from, Channel: r.name, Protocol: session.Protocol}
 	var refused refusal
-	if head.Codec == session.CodecNone {
-		payload, err = r.payload(head.Size)
-	} else {
-		payload, refused, err = r.unpack(head)
+	switch {
+	case head.Codec != session.CodecNone:
+		m.Data, refused, err = r.unpack(head)
+	case head.Size < LargePayload:
+		m.Data, err = r.landing.take(head.Size)
+		m.Slab = r.landing.slab
+	default:
+		m.Data, err = r.largePayload(head.Size)
 	}
 	if err != nil {
 		return unexpected(err)
@@ -215,44 +200,28 @@ func (r *inReader) message(head session.Head) error {
 	r.frameEnd = time.Time{}
 	r.spent += int64(head.Size)
 	r.stream.Count(head.Size)
-	var known queue.Verdict
 	if refused.reason == "" {
-		known, refused.reason = r.node.judge(r.from, r.name, payload)
+		m.Verdict, refused.reason = r.node.judge(r.from, r.name, m.Data)
 		refused.drop = session.DropRefused
 		if refused.reason == "" {
-			refused.reason = r.topic.refuses(r.Conn().RemotePeer(), payload)
+			refused.reason = r.topic.refuses(r.Conn().RemotePeer(), m.Data)
 		}
 	}
-	r.pending = append(r.pending, queue.Message{From: r.from, Channel: r.name, Protocol: session.Protocol, Data: payload, Verdict: known})
+	r.pending = append(r.pending, m)
 	r.refused = append(r.refused, refused)
-	r.bytes += len(payload)
+	r.bytes += len(m.Data)
 	if len(r.pending) >= inBatchMessages || r.bytes >= inBatchBytes {
 		return r.handOver()
 	}
 	return nil
 }
 
-// payload reads size bytes. The buffer grows with what arrives, and large ones count against the peer's budget.
-func (r *inReader) payload(size int) ([]byte, error) {
-	if size < LargePayload {
-		return r.smallPayload(size)
-	}
+// largePayload reads size bytes. The buffer grows with what arrives and counts against the peer's budget.
+func (r *inReader) largePayload(size int) ([]byte, error) {
 	if err := r.reserve(int64(size)); err != nil {
 		return nil, err
 	}
-	return readPayload(r.watch(size).reader(r.source), r.node.memory, size, int(max(firstPayloadBuffer, r.spent)))
-}
-
-// smallPayload takes its memory from a piece for all that has arrived: messages of a burst leave the queue in order, so the
-// first ones of a piece do not hold it for long.
-func (r *inReader) smallPayload(size int) ([]byte, error) {
-	if len(r.small) < size {
-		r.small = make([]byte, max(size, min(r.source.Buffered(), smallPiece)))
-	}
-	payload := r.small[:size:size]
-	r.small = r.small[size:]
-	_, err := io.ReadFull(r.source, payload)
-	return payload, err
+	return readPayload(r.watch(size).reader(&r.landing), r.node.memory, size, int(max(firstPayloadBuffer, r.spent)))
 }
 
 // reserve waits until the peer's other channels leave room for one more large payload.
@@ -295,6 +264,7 @@ func (r *inReader) handOver() error {
 	if len(r.pending) == 0 {
 		return nil
 	}
+	r.landing.hold(r.pending)
 	fresh, err := r.offer()
 	if err == nil {
 		fresh, err = r.deliver(fresh)
@@ -354,10 +324,12 @@ func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
 			}
 			continue
 		}
+		r.landing.pack(fresh[:good])
 		stored, lost, err := r.node.queue.Deliver(r.node.ctx, fresh[:good])
 		if err != nil {
 			return fresh, err
 		}
+		r.landing.keep(fresh[:stored])
 		now := time.Now()
 		if err := r.receiver.Settle(stored, now); err != nil {
 			return fresh[stored:], err
@@ -386,7 +358,7 @@ func leading(refused []refusal) int {
 // refuse drops a message by the word of the node's guard, or because nobody can read it.
 func (r *inReader) refuse(m queue.Message, why refusal) error {
 	if why == confirmedBefore {
-		freePayload(r.node.memory, m.Data)
+		freeMessage(r.node.memory, &m)
 		r.gap += m.Gap
 		return r.receiver.Settle(1, time.Now())
 	}
@@ -394,7 +366,7 @@ func (r *inReader) refuse(m queue.Message, why refusal) error {
 		return err
 	}
 	r.node.losses.add(directionIn, why.reason, r.name, r.from, 1)
-	freePayload(r.node.memory, m.Data)
+	freeMessage(r.node.memory, &m)
 	r.gap += m.Gap // the absence of what the guard refuses is no gap: it was not meant to come
 	if why == undecodable {
 		r.gap++
@@ -418,7 +390,7 @@ func dropReason(reason queue.Reason) session.DropReason {
 
 // discard frees messages that do not go into the queue: the sender has them still, or they were there before.
 func (r *inReader) discard(messages []queue.Message) {
-	for _, m := range messages {
-		freePayload(r.node.memory, m.Data)
+	for i := range messages {
+		freeMessage(r.node.memory, &messages[i])
 	}
 }

@@ -1,7 +1,9 @@
 package node
 
+import "peerbus/queue"
+
 // LargePayload is the size in bytes from which a received payload lies in a buffer of its own that Memory gave, so that
-// it can be handed to the host without a copy. Smaller ones live on the Go heap.
+// it can be handed to the host without a copy. Smaller ones lie in a slab, or on the Go heap.
 const LargePayload = 16 << 10
 
 // Memory gives the buffers of large payloads. Get returns a buffer of exactly that length with undefined content; Put
@@ -15,6 +17,11 @@ type heapMemory struct{}
 
 func (heapMemory) Get(size int) []byte { return make([]byte, size) }
 func (heapMemory) Put([]byte)          {}
+
+// freeMessage gives back the memory of a received message.
+func freeMessage(memory Memory, m *queue.Message) {
+	m.Free(func(payload []byte) { freePayload(memory, payload) })
+}
 
 // freePayload gives back a received payload. Only buffers that came from Memory have that length.
 func freePayload(memory Memory, payload []byte) {

@@ -428,8 +428,8 @@ func (n *Node) SetPolicy(channel string, policy queue.Policy) error {
 
 // FreeTaken gives back the payloads of messages that were taken from the queue and copied.
 func (n *Node) FreeTaken(messages []queue.Message) {
-	for _, m := range messages {
-		freePayload(n.memory, m.Data)
+	for i := range messages {
+		freeMessage(n.memory, &messages[i])
 	}
 }
 

@@ -16,7 +16,7 @@
 // # Who owns what
 //
 // A message's Data belongs to the queue from the call of Put, whatever Put returns, until a Take or Receive hands it over; from
-// then on it belongs to the reader. Data that is lost goes to Options.Free exactly once. A message that no call has taken
+// then on it belongs to the reader. Data that is lost goes to Options.Free exactly once, or its hold of a Slab is released. A message that no call has taken
 // stays: an interrupted or expired Receive takes nothing.
 //
 // # States of a channel

@@ -5,8 +5,14 @@ import "sync"
 // aftermath is what a call has to tell others once the lock is released.
 type aftermath struct {
 	losses []Loss
-	freed  [][]byte
+	freed  []memory
 	left   []departure
+}
+
+// memory is what a message leaves behind.
+type memory struct {
+	data []byte
+	slab *Slab
 }
 
 // maxAftermath bounds the memory that an aftermath keeps for its next use, in entries.
@@ -37,9 +43,7 @@ func (q *Queue) afterLocked() *aftermath {
 }
 
 func (a *aftermath) add(m *Message, reason Reason) {
-	if m.Data != nil {
-		a.freed = append(a.freed, m.Data)
-	}
+	a.freed = append(a.freed, memory{m.Data, m.Slab})
 	loss := Loss{Channel: m.Channel, From: m.From, Reason: reason}
 	if last := len(a.losses) - 1; last >= 0 {
 		previous := loss
@@ -60,10 +64,9 @@ func (a *aftermath) report(o *Options) {
 			o.Lost(loss)
 		}
 	}
-	if o.Free != nil {
-		for _, data := range a.freed {
-			o.Free(data)
-		}
+	for _, left := range a.freed {
+		m := Message{Data: left.data, Slab: left.slab}
+		m.Free(o.Free)
 	}
 	for _, d := range a.left {
 		d.tell(d.sequence)

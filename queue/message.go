@@ -3,12 +3,13 @@ package queue
 import "errors"
 
 // Message is one received message. The queue owns Data until it hands the message over or frees it. The bounds count
-// len(Data), so a Data that is a small part of a large array holds more memory than is counted.
+// len(Data); Data that lies in a Slab keeps all of that.
 type Message struct {
 	From, Channel, Protocol string
 	// ID is the sender's number of the message, 0 when the protocol has none.
 	ID      uint64
 	Data    []byte
+	Slab    *Slab // that Data lies in, which the message holds; nil: the memory is its own
 	Verdict Verdict
 	// Gap is set on hand-over: messages lost on this channel right before this one. A Put may give those that it knows of.
 	Gap uint64
@@ -18,6 +19,16 @@ type Message struct {
 
 	Source   *Source // who wants to know when it is out of the queue; nil: nobody
 	Sequence uint64  // of the message within its source, growing
+}
+
+// Free gives the memory of the message back: once, by whoever has the message last. free is for memory of its own.
+func (m *Message) Free(free func([]byte)) {
+	switch {
+	case m.Slab != nil:
+		m.Slab.Release(1)
+	case m.Data != nil && free != nil:
+		free(m.Data)
+	}
 }
 
 // Verdict is what whoever put the message knows of its sender. The queue only carries it.

@@ -10,7 +10,8 @@ type Options struct {
 	Policy func(channel string) Policy
 	// Lost hears every loss. It is called without the lock.
 	Lost func(Loss)
-	// Free takes back the Data of a message that is lost, without the lock; nil: the garbage collector does.
+	// Free takes back the Data of a message that is lost, unless it lies in a Slab, without the lock; nil: the garbage
+	// collector does.
 	Free func([]byte)
 	// Wake is called WITH the lock held when the queue becomes readable (true) and when it ceases to be (false), so that the
 	// transitions stay in order. Readable is: a message waits, an Interrupt that nobody has taken, or closed. It must not
@@ -138,9 +139,7 @@ func (q *Queue) giveBackLocked(ch *channel, s *Source, first bool) {
 	m := q.popLocked(ch)
 	q.mu.received--
 	after := q.afterLocked()
-	if m.Data != nil {
-		after.freed = append(after.freed, m.Data)
-	}
+	after.freed = append(after.freed, memory{m.Data, m.Slab})
 	if first && s.Back != nil {
 		after.left = append(after.left, departure{s.Back, m.Sequence})
 	}

@@ -115,7 +115,7 @@ class Message(Record):
     """One received message.
 
     ``data`` is a read-only memoryview of memory that the library filled; it stays valid as long as somebody holds it,
-    also after the node is closed. It may keep the whole batch in memory that it came with (at most about 4 MiB and the
+    also after the node is closed. It may keep the whole batch in memory that it came with (at most about 8 MiB and the
     message itself): take ``bytes(message)`` of what is to be kept for long.
     """
 
