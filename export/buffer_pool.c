@@ -14,19 +14,24 @@ enum {
     POOL_CAP = 128 << 20
 };
 
-/* Lies before every buffer; its size keeps the buffer aligned to 64 bytes if malloc's result is to 16. */
+/* Lies before every buffer. */
 typedef struct buffer_head {
     struct buffer_head *next;
     size_t class_index; /* CLASSES: none */
     atomic_size_t holders;
-    char pad[40];
+    struct buffer_head *next_slab, *previous_slab; /* NULL unless it is a slab */
+    char pad[24];
 } buffer_head;
+
+_Static_assert(sizeof(buffer_head) == 64, "a buffer is aligned to 64 bytes if malloc's result is to 16");
 
 static struct {
     pthread_mutex_t lock;
     buffer_head *free[CLASSES];
     size_t kept; /* bytes */
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    /* All slabs: pointers that only Go has are none to LeakSanitizer. */
+    buffer_head slabs;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .slabs = {.next_slab = &pool.slabs, .previous_slab = &pool.slabs}};
 
 static size_t class_of(size_t size)
 {
@@ -61,7 +66,32 @@ void *pb_buffer_get(size_t size)
         head->class_index = index;
     }
     atomic_store_explicit(&head->holders, 1, memory_order_relaxed);
+    head->next_slab = head->previous_slab = NULL;
     return head + 1;
+}
+
+void *pb_slab_get(size_t size)
+{
+    buffer_head *slab = pb_buffer_get(size);
+    if (!slab)
+        return NULL;
+    slab--;
+    pthread_mutex_lock(&pool.lock);
+    slab->previous_slab = &pool.slabs;
+    slab->next_slab = pool.slabs.next_slab;
+    slab->next_slab->previous_slab = pool.slabs.next_slab = slab;
+    pthread_mutex_unlock(&pool.lock);
+    return slab + 1;
+}
+
+static void unlist_slab(buffer_head *slab)
+{
+    if (!slab->next_slab)
+        return;
+    pthread_mutex_lock(&pool.lock);
+    slab->next_slab->previous_slab = slab->previous_slab;
+    slab->previous_slab->next_slab = slab->next_slab;
+    pthread_mutex_unlock(&pool.lock);
 }
 
 void pb_buffer_hold(void *buffer)
@@ -76,6 +106,7 @@ void pb_buffer_put(void *buffer)
     buffer_head *head = (buffer_head *)buffer - 1;
     if (atomic_fetch_sub_explicit(&head->holders, 1, memory_order_acq_rel) > 1)
         return;
+    unlist_slab(head);
     size_t index = head->class_index;
     if (index < CLASSES) {
         pthread_mutex_lock(&pool.lock);

@@ -4,13 +4,20 @@ package main
 // #include "shim.h"
 import "C"
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"peerbus/node"
+)
 
 // cMemory gives payloads malloc'd buffers, so that the host gets the very memory that the stream was read into.
 type cMemory struct{}
 
-func (cMemory) Get(size int) []byte {
-	buffer := C.pb_buffer_get(C.size_t(size))
+func (cMemory) Get(size int) []byte { return cSlice(C.pb_buffer_get(C.size_t(size)), size) }
+
+func (cMemory) Slab() []byte { return cSlice(C.pb_slab_get(C.size_t(node.SlabBytes)), node.SlabBytes) }
+
+func cSlice(buffer unsafe.Pointer, size int) []byte {
 	if buffer == nil {
 		panic(errNoMemory)
 	}

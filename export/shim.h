@@ -20,6 +20,7 @@ typedef struct pb_batch {
 /* Buffers, recycled up to a cap. pb_buffer_get returns NULL when malloc fails; one who calls pb_buffer_hold calls
  * pb_buffer_put, too, and the last one to do so gives the buffer back. */
 void *pb_buffer_get(size_t size);
+void *pb_slab_get(size_t size); /* a buffer that Go may keep for long */
 void pb_buffer_hold(void *buffer);
 void pb_buffer_put(void *buffer);
 

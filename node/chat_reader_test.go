@@ -72,6 +72,8 @@ type countingMemory struct {
 	held, most int
 }
 
+func (m *countingMemory) Slab() []byte { return m.Get(SlabBytes) }
+
 func (m *countingMemory) Get(size int) []byte {
 	m.Lock()
 	defer m.Unlock()

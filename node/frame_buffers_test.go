@@ -8,6 +8,8 @@ type lender struct {
 	lent map[*byte]bool
 }
 
+func (l *lender) Slab() []byte { return l.Get(SlabBytes) }
+
 func (l *lender) Get(size int) []byte {
 	buffer := make([]byte, size)
 	l.lent[&buffer[0]] = true

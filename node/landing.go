@@ -44,7 +44,7 @@ func (l *landing) begin(early []byte) {
 	l.arrived = copy(l.slab.Memory, early)
 }
 
-func newSlab(memory Memory) *queue.Slab { return queue.NewSlab(memory.Get(SlabBytes), memory.Put) }
+func newSlab(memory Memory) *queue.Slab { return queue.NewSlab(memory.Slab(), memory.Put) }
 
 // end gives the slab up; messages keep it.
 func (l *landing) end() {

@@ -25,6 +25,8 @@ func (m *lentMemory) Get(size int) []byte {
 	return make([]byte, size)
 }
 
+func (m *lentMemory) Slab() []byte { return m.Get(SlabBytes) }
+
 func (m *lentMemory) Put(buffer []byte) {
 	m.Lock()
 	defer m.Unlock()

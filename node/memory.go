@@ -7,15 +7,17 @@ import "peerbus/queue"
 const LargePayload = 16 << 10
 
 // Memory gives the buffers of large payloads. Get returns a buffer of exactly that length with undefined content; Put
-// takes back what the node did not hand over.
+// takes back what the node did not hand over. Slab is Get of SlabBytes for memory that a node may keep as long as it lives.
 type Memory interface {
 	Get(size int) []byte
+	Slab() []byte
 	Put(buffer []byte)
 }
 
 type heapMemory struct{}
 
 func (heapMemory) Get(size int) []byte { return make([]byte, size) }
+func (heapMemory) Slab() []byte        { return make([]byte, SlabBytes) }
 func (heapMemory) Put([]byte)          {}
 
 // freeMessage gives back the memory of a received message.
