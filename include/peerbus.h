@@ -567,7 +567,7 @@ int peerbus_flush(int instance, const char *channel, int timeout_ms);
  * Returns the number of connected subscribers at that moment (0: nobody was reached; counted as no_peers). REFUSED, also
  * counted: nobody was reached and some peers are connected only through relays with limits, which carry no topics.
  * Waits up to timeout_ms while a subscriber takes messages slower than they are published: WOULD_BLOCK: nothing was
- * published, a "writable" event follows. A subscriber that takes nothing for 1 s ceases to hold the others up: what it
+ * published, a "writable" event follows. A subscriber that takes nothing for topics.stall_ms ceases to hold the others up: what it
  * then misses is counted (send_queue_full, peer_closed) with its peer id. */
 int peerbus_publish(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
 

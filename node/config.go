@@ -147,6 +147,7 @@ type NATConfig struct {
 // TopicsConfig configures publish/subscribe.
 type TopicsConfig struct {
 	PeerScoring bool
+	Stall       time.Duration // how long a subscriber by gossip that takes nothing holds publishers back
 }
 
 // defaultConfig is the one place of the defaults of P2P-04.
@@ -159,7 +160,7 @@ func defaultConfig() Config {
 		TLS:       TLSConfig{ForgeDomain: defaultForgeDomain},
 		WebRTC:    WebRTCConfig{Enabled: true},
 		NAT:       NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},
-		Topics:    TopicsConfig{PeerScoring: true},
+		Topics:    TopicsConfig{PeerScoring: true, Stall: defaultTopicStall},
 		Channel: ChannelConfig{Acknowledged: true, ResumeWindow: session.DefaultResumeWindow,
 			Compression: Compression{Above: defaultCompressAbove}, AcceptCompressed: true},
 		Limits:      DefaultLimits(),

@@ -158,6 +158,10 @@ var configKeys = slices.Concat([]configKey{
 
 	boolKey("topics.peer_scoring", "topics_peer_scoring", "score peers by what they do wrong on topics; gossip only",
 		func(c *Config) *bool { return &c.Topics.PeerScoring }),
+	{ConfigKey{"topics.stall_ms", typeInteger, fmt.Sprint(defaultTopicStall.Milliseconds()),
+		fmt.Sprintf("how long a gossip subscriber that takes nothing holds publishers back before it misses messages, 1 to %d",
+			maxTopicStall.Milliseconds()), ""},
+		setTopicStall},
 	boolKey("channel.acknowledged", "acknowledged", "speak /peerbus/channel/1.0.0, which loses nothing, with peers that do; otherwise chat with everyone",
 		func(c *Config) *bool { return &c.Channel.Acknowledged }),
 	{ConfigKey{"channel.resume_ms", typeInteger, fmt.Sprint(session.DefaultResumeWindow.Milliseconds()),
@@ -255,6 +259,12 @@ func setRelayReservation(c *Config, value any) error {
 func setResumeWindow(c *Config, value any) error {
 	milliseconds, err := integerOf(value, 1, session.MaxResumeWindow.Milliseconds())
 	c.Channel.ResumeWindow = time.Duration(milliseconds) * time.Millisecond
+	return err
+}
+
+func setTopicStall(c *Config, value any) error {
+	milliseconds, err := integerOf(value, 1, maxTopicStall.Milliseconds())
+	c.Topics.Stall = time.Duration(milliseconds) * time.Millisecond
 	return err
 }
 

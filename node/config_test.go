@@ -109,7 +109,7 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 		"mdns": {"enabled": true, "service": "_my-network._udp"},
 		"webrtc": {"enabled": true, "ice_config": {"stun_servers": ["stun:192.0.2.3:3478"], "turn_servers": [
 			{"urls": "turn:turn.example.org:3478?transport=udp", "username": "u", "credential": "c"}]}},
-		"topics": {"peer_scoring": false},
+		"topics": {"peer_scoring": false, "stall_ms": 2500},
 		"nat": {"port_mapping": false, "hole_punching": false, "autonat": false},
 		"channel": {"acknowledged": false, "resume_ms": 1500, "compression": ["lz4", "gzip"], "compress_above": 0, "accept_compressed": false},
 		"limits": {"channels": 7}, "log": {"name": "world"}, "pop_messages": "binary"`)
@@ -129,6 +129,7 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 			BootstrapPeers: []peer.AddrInfo{addrInfo(t, anotherPeer, "/dns4/example.org/tcp/4001")}},
 		WebRTC: WebRTCConfig{Enabled: true, STUNServers: []string{"stun:192.0.2.3:3478"}, TURNServers: []TURNServer{
 			{URLs: []string{"turn:turn.example.org:3478?transport=udp"}, Username: "u", Credential: "c"}}},
+		Topics: TopicsConfig{Stall: 2500 * time.Millisecond},
 		Channel: ChannelConfig{ResumeWindow: 1500 * time.Millisecond,
 			Compression: Compression{Codecs: []session.Codec{session.CodecLZ4, session.CodecGzip}}},
 		Limits: limits, LogName: "world", PopMessages: PopBinary,

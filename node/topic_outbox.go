@@ -14,8 +14,12 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// topicStallTimeout is how long a subscriber may take nothing before it ceases to hold publishers back.
-const topicStallTimeout = time.Second
+const (
+	// defaultTopicStall is how long a subscriber may take nothing before it ceases to hold publishers back (topics.stall_ms).
+	defaultTopicStall = time.Second
+	// maxTopicStall is more than a connection lives without a sign of the peer.
+	maxTopicStall = 10 * time.Minute
+)
 
 // topicOutboxes know what pubsub has queued for each peer and what it has written. pubsub's own queues are bounded in
 // messages only, drop what finds them full, and die in silence with their stream. So publishers wait here before that
@@ -23,7 +27,7 @@ const topicStallTimeout = time.Second
 //
 //	          queued: full                written: half empty, or the stream ended
 //	open ----------------------> full ------------------------------------------------> open
-//	                              |  nothing written for topicStallTimeout
+//	                              |  nothing written for topics.stall_ms
 //	                              +--> stalled: holds nobody back; drops are counted, and above the
 //	                                   byte bound the stream is reset, which frees what it held
 type topicOutboxes struct {
@@ -241,7 +245,7 @@ func (o *topicOutboxes) check(t *topic) (room <-chan struct{}, again time.Durati
 		if !box.full || !t.hasPeer(id) {
 			continue
 		}
-		left := box.progressed.Add(topicStallTimeout).Sub(now)
+		left := box.progressed.Add(o.node.config.Topics.Stall).Sub(now)
 		if left <= 0 {
 			if box.bytes >= o.node.config.Limits.SendBytes {
 				o.discardLocked(box)

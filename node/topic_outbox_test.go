@@ -55,7 +55,7 @@ func TestASubscriberThatTakesNothingCostsItsOwnMessagesAndBoundedMemory(t *testi
 	subscribe(t, a, b, topic)
 	const count, size = 100, 1 << 20
 	for i := range count {
-		// A generous deadline: the stalled one holds the publisher back for topicStallTimeout only.
+		// A generous deadline: the stalled one holds the publisher back for topics.stall_ms only.
 		if _, err := a.Publish(within(t), topic, number(0, i, size)); err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestPublishingFasterThanASubscriberTakesIsHeldBack(t *testing.T) {
 	topic := topicName(a.id, "x")
 	rawSubscriber(t, a, topic, func(s network.Stream) {
 		// Alive but slow: it reads on before it would count as stalled.
-		for tick := time.NewTicker(topicStallTimeout / 10); ; <-tick.C {
+		for tick := time.NewTicker(defaultTopicStall / 10); ; <-tick.C {
 			if _, err := s.Read(make([]byte, 64<<10)); err != nil {
 				tick.Stop()
 				return
@@ -104,6 +104,31 @@ func TestPublishingFasterThanASubscriberTakesIsHeldBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	expectLosses(t, a, directionOut, map[string]uint64{})
+}
+
+func TestASubscriberThatTakesNothingHoldsPublishersBackAsLongAsConfigured(t *testing.T) {
+	a := startNode(t, tightTopics, func(o *Options) { o.Config.Topics.Stall = maxTopicStall })
+	topic := topicName(a.id, "x")
+	stalledSubscriber(t, a, topic)
+	published := 0
+	for payload := make([]byte, 256<<10); ; published++ {
+		short, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err := a.Publish(short, topic, payload)
+		stop()
+		if errors.Is(err, ErrWouldBlock) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What a publication within the default time would have let through and lost.
+	short, stop := context.WithTimeout(t.Context(), 2*defaultTopicStall)
+	defer stop()
+	if _, err := a.Publish(short, topic, []byte("x")); !errors.Is(err, ErrWouldBlock) {
+		t.Errorf("after %d messages that nobody takes: %v", published, err)
 	}
 	expectLosses(t, a, directionOut, map[string]uint64{})
 }

@@ -349,8 +349,9 @@ class Node(_Face):
         int), with the message's ``id``.
 
         While a subscriber takes messages slower than they are published it waits; then it raises WouldBlockError at the
-        timeout, and nothing was published. A subscriber that takes nothing for 1 s ceases to hold others up: what it
-        misses is a ``messages_lost`` event. Raises InvalidArgumentError when the topic's rules refuse the message."""
+        timeout, and nothing was published. A subscriber that takes nothing for ``topics.stall_ms`` ceases to hold
+        others up: what it misses is a ``messages_lost`` event. Raises InvalidArgumentError when the topic's rules refuse
+        the message."""
         published = self._core.try_publish(channel, data)
         if not published:
             published = await run_async(lambda waiter: self._core.publish_many(waiter, channel, [data], timeout))
