@@ -68,8 +68,21 @@ func (g *gate) unrestrict(id peer.ID) {
 func (g *gate) refused(id peer.ID) bool {
 	g.state.Lock()
 	defer g.state.Unlock()
+	return g.refusedLocked(id)
+}
+
+func (g *gate) refusedLocked(id peer.ID) bool {
 	until, known := g.state.refusedUntil[id]
 	return known && time.Now().Before(until)
+}
+
+// whileRefused runs f, which takes no time, if the peer is refused; admit waits for it.
+func (g *gate) whileRefused(id peer.ID, f func()) {
+	g.state.Lock()
+	defer g.state.Unlock()
+	if g.refusedLocked(id) {
+		f()
+	}
 }
 
 func (g *gate) InterceptPeerDial(peer.ID) bool              { return true }

@@ -88,10 +88,10 @@ func (t *peerTable) connected(c network.Conn) {
 }
 
 func (t *peerTable) disconnected(c network.Conn) {
-	if t.node.gate.refused(c.RemotePeer()) {
-		// Disconnected on purpose and forgotten; yet libp2p remembers the addresses that it knew when it began to handle this end.
-		t.node.host.Peerstore().ClearAddrs(c.RemotePeer())
-	}
+	// Disconnected on purpose and forgotten; yet libp2p remembers the addresses that it knew when it began to handle this end. The
+	// program may ask for the peer just now: then those that it gives are for the dial.
+	id := c.RemotePeer()
+	t.node.gate.whileRefused(id, func() { t.node.host.Peerstore().ClearAddrs(id) })
 	if !t.lastEnded(c) {
 		return
 	}
