@@ -138,8 +138,8 @@ func (o *topicOutboxes) queued(p peer.ID, rpc *pubsub.RPC) {
 	}
 }
 
-// written notes an RPC that the transport took. It may come before queued of the same RPC.
-func (o *topicOutboxes) written(p peer.ID, frame []byte) {
+// written notes RPCs that the transport took. It may come before queued of the same ones.
+func (o *topicOutboxes) written(p peer.ID, frames []byte) {
 	o.state.Lock()
 	defer o.state.Unlock()
 	box := o.state.byPeer[p]
@@ -147,7 +147,7 @@ func (o *topicOutboxes) written(p peer.ID, frame []byte) {
 		return
 	}
 	box.progressed = time.Now()
-	eachPublished(frame, func(topic []byte, size int) {
+	eachPublished(frames, func(topic []byte, size int) {
 		box.carried = true
 		o.state.messages--
 		box.messages--

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -40,25 +41,104 @@ func (h topicHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID)
 	return stream, nil
 }
 
-// topicStream is written by pubsub, one whole RPC with its length prefix per Write. The peer writes nothing on it: the one
+const (
+	// rpcBurst is how many RPCs must follow each other, each within rpcGatherTime, before the next ones wait for company.
+	rpcBurst = 8
+	// longRPCBurst is what counts at most, so that a burst is over after a few pauses; rpcBurstPause is how long one may be, for a
+	// publisher that is off its processor.
+	longRPCBurst  = 4 * rpcBurst
+	rpcBurstPause = 20 * time.Millisecond
+	// rpcGatherBytes is what a burst has at least before it is written, or else it waits for rpcGatherTime.
+	rpcGatherBytes = 16 << 10
+	rpcGatherTime  = 2 * time.Millisecond
+)
+
+// topicStream is written by pubsub, one whole RPC with its length prefix per Write. A lone one leaves at once; those of a burst leave
+// together, because each write costs a record, a system call, and a wake-up of the peer. The peer writes nothing on it: the one
 // Read that pubsub does returns when the peer has read everything and closed, or is gone.
 type topicStream struct {
 	network.Stream
-	outboxes  *topicOutboxes
-	peer      peer.ID
-	writeLock sync.Mutex // a QUIC stream must not be half-closed during a write
-	endOnce   sync.Once
-	ended     chan struct{}
+	outboxes *topicOutboxes
+	peer     peer.ID
+	endOnce  sync.Once
+	ended    chan struct{}
+
+	out struct {
+		sync.Mutex        // also during a write: a QUIC stream must not be half-closed then
+		waiting    []byte // whole RPCs
+		due        bool   // flush will come
+		last       time.Time
+		fast       int   // RPCs in a row that followed fast
+		err        error // of the write that failed
+	}
 }
 
 func (s *topicStream) Write(frame []byte) (int, error) {
-	s.writeLock.Lock()
-	defer s.writeLock.Unlock()
-	n, err := s.Stream.Write(frame)
-	if err == nil {
-		s.outboxes.written(s.peer, frame)
+	s.out.Lock()
+	defer s.out.Unlock()
+	gathers := s.burstLocked(time.Now()) && len(s.out.waiting)+len(frame) < rpcGatherBytes
+	if !gathers && len(s.out.waiting) == 0 {
+		return len(frame), s.putLocked(frame)
 	}
-	return n, err
+	s.out.waiting = append(s.out.waiting, frame...)
+	if !gathers {
+		return len(frame), s.flushLocked()
+	}
+	if !s.out.due {
+		s.out.due = true
+		time.AfterFunc(rpcGatherTime, func() { s.outboxes.node.run("topic burst", s.flush) })
+	}
+	return len(frame), s.out.err
+}
+
+// burstLocked notes an RPC.
+func (s *topicStream) burstLocked(now time.Time) bool {
+	switch gap := now.Sub(s.out.last); {
+	case gap <= rpcGatherTime:
+		s.out.fast = min(s.out.fast+1, longRPCBurst)
+	case gap <= rpcBurstPause:
+		s.out.fast /= 2
+	default:
+		s.out.fast = 0
+	}
+	s.out.last = now
+	return s.out.fast >= rpcBurst
+}
+
+// flush ends the wait of what was gathered.
+func (s *topicStream) flush() {
+	s.out.Lock()
+	defer s.out.Unlock()
+	s.out.due = false
+	if s.flushLocked() != nil {
+		_ = s.Stream.Reset() // tells pubsub
+	}
+}
+
+func (s *topicStream) flushLocked() error {
+	if len(s.out.waiting) == 0 {
+		return s.out.err
+	}
+	err := s.putLocked(s.out.waiting)
+	s.out.waiting = s.out.waiting[:0]
+	return err
+}
+
+func (s *topicStream) putLocked(frames []byte) error {
+	if s.out.err != nil {
+		return s.out.err
+	}
+	if _, s.out.err = s.Stream.Write(frames); s.out.err == nil {
+		s.outboxes.written(s.peer, frames)
+	}
+	return s.out.err
+}
+
+// Close lets what was gathered leave.
+func (s *topicStream) Close() error {
+	s.out.Lock()
+	defer s.out.Unlock()
+	return errors.Join(s.flushLocked(), s.Stream.Close())
 }
 
 func (s *topicStream) Read(buffer []byte) (int, error) {
@@ -71,11 +151,12 @@ func (s *topicStream) Read(buffer []byte) (int, error) {
 
 // finish half-closes the stream and waits until the peer has read it.
 func (s *topicStream) finish(ctx context.Context) {
-	if !s.writeLock.TryLock() {
+	if !s.out.TryLock() {
 		return // a write that hangs: the end of the connection ends it
 	}
+	_ = s.flushLocked()
 	_ = s.CloseWrite()
-	s.writeLock.Unlock()
+	s.out.Unlock()
 	select {
 	case <-s.ended:
 	case <-ctx.Done():
@@ -89,12 +170,19 @@ const (
 	fieldTopic   = 4
 )
 
-// eachPublished visits the messages of a length-prefixed RPC, without decoding the rest of it.
-func eachPublished(frame []byte, visit func(topic []byte, size int)) {
-	rpc, n := protowire.ConsumeBytes(frame)
-	if n < 0 {
-		return
+// eachPublished visits the messages of length-prefixed RPCs, without decoding the rest of them.
+func eachPublished(frames []byte, visit func(topic []byte, size int)) {
+	for len(frames) > 0 {
+		rpc, n := protowire.ConsumeBytes(frames)
+		if n < 0 {
+			return
+		}
+		frames = frames[n:]
+		eachPublishedOf(rpc, visit)
 	}
+}
+
+func eachPublishedOf(rpc []byte, visit func(topic []byte, size int)) {
 	eachBytesField(rpc, func(number protowire.Number, message []byte) {
 		if number != fieldPublish {
 			return
