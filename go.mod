@@ -32,6 +32,7 @@ require (
 	github.com/pion/webrtc/v4 v4.1.2
 	go.etcd.io/bbolt v1.5.0
 	go.uber.org/fx v1.24.0
+	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.28.0
 	golang.org/x/crypto v0.54.0
 	golang.org/x/sys v0.47.0

@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
+	"go.uber.org/goleak"
 
 	"peerbus/queue"
 )
@@ -101,6 +102,48 @@ func TestCloseEndsEveryGoroutineAndEveryWait(t *testing.T) {
 	}
 	if _, err := a.Connect(within(t), b.Addresses()); err == nil {
 		t.Error("a connection after close")
+	}
+}
+
+// Unlike expectNoGoroutines this sees those of libp2p, pubsub, quic-go and pion, too, some of which end a moment after Close: a
+// deadline of libp2p's on a WebRTC stream is a goroutine of pion's, which outlives its connection by up to 10 s.
+func TestCloseLeavesNoGoroutineOfAnyLibrary(t *testing.T) {
+	others := goleak.IgnoreCurrent()
+	every := func(o *Options) {
+		o.Config.ListenAddrs = nil // TCP, WebSocket, QUIC, WebTransport and webrtc-direct
+		o.Config.Relay.EnableService, o.Config.Network.ForcePublic = true, true
+		o.Config.DHT = DHTConfig{Enabled: true, Server: true, Prefix: "/test"}
+		o.Config.NAT.HolePunching, o.Config.NAT.AutoNAT = true, true
+	}
+	a, b := startNode(t, every), startNode(t, every)
+	topic := topicName(a.id, "x")
+	connect(t, a, b)
+	subscribe(t, a, b, topic) // before the connection changes: pub/sub waits longer and longer for a peer that is soon back
+	if _, err := a.Publish(within(t), topic, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, b, 1)
+	for i, addr := range b.Addresses() {
+		if err := a.Disconnect(b.id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Connect(within(t), []string{addr}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Send(within(t), directChannel(a.id, b.id, "~"), number(0, i, 100)); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, b, 1)
+	}
+	if err := errors.Join(a.Close(), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(3 * patience); ; {
+		if left := goleak.Find(others); left == nil {
+			return
+		} else if time.Now().After(end) {
+			t.Fatal(left)
+		}
 	}
 }
 
