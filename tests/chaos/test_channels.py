@@ -141,6 +141,8 @@ def test_channels_lose_nothing_whatever_happens_to_the_connection(listen, kind, 
     assert not any(lost.values()) and not any(report["lost"].values()), (lost, report["lost"])
     assert held <= LIMITS["send_bytes"] + CHANNELS * 128 * 1024, "the sender's buffers grew above their bound"
     assert report["waiting_bytes"] <= LIMITS["peer_queue_bytes"]
+    before, most = report["memory"]
+    assert most - before <= 3 * LIMITS["queue_bytes"], "the receiver's memory grew with what passed through"
     assert blows, "the run was over before anything happened"
 
 
