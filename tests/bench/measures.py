@@ -21,6 +21,8 @@ SIZES = (100, 1024, 64 << 10, 1 << 20, 16 << 20)
 ROUND_TRIP_SIZE = 100
 TOPIC_SIZE = 1024
 PUBSUB_SUBSCRIBERS = (1, 4)
+WEBRTC_SIZE = 64 << 10
+_ALTERNATIONS = 3
 _STALL_SIZE = 100
 _STALL_INTERVAL_S = 0.001
 _STALL_FLOOD_SIZE = 64 << 10
@@ -101,6 +103,53 @@ def pair(programs: Programs, lane: Any, effort: Effort, sizes: List[int], trips:
                 receiver.answer()
             result["round_trip"] = microseconds(times)
     return result
+
+
+def webrtc(programs: Programs, lane: Any, bare: Any, effort: Effort) -> Dict[str, Any]:
+    """A lane beside a bare data channel, in turn, both ways, each side on a processor of its own. Over loopback SCTP loses
+    packets now and then, and stands still for a second, so that a single series says little about either."""
+    with contextlib.ExitStack() as stack:
+        pairs = {name: _pinned_pair(stack, programs, one) for name, one in (("peerbus", lane), ("bare pion", bare))}
+        for sides in pairs.values():
+            for sender, receiver in (sides, sides[::-1]):
+                _prove(sender, receiver, WEBRTC_SIZE)
+                _series(sender, receiver, WEBRTC_SIZE, effort.warm_up)
+        series: Dict[str, List[Dict[str, Any]]] = {name: [] for name in pairs}
+        trips: Dict[str, List[float]] = {name: [] for name in pairs}
+        for _ in range(_ALTERNATIONS):
+            for name, sides in pairs.items():
+                for sender, receiver in (sides, sides[::-1]):
+                    series[name].append(_series(sender, receiver, WEBRTC_SIZE, effort.seconds))
+            for name, (sender, receiver) in pairs.items():
+                count = effort.round_trips // _ALTERNATIONS
+                receiver.order("echo", count=count)
+                trips[name] += sender.ask("round_trip", size=ROUND_TRIP_SIZE, count=count)["nanoseconds"]
+                receiver.answer()
+    columns = {name: _webrtc_figures(series[name], trips[name]) for name in pairs}
+    ratios = {key: value / columns["bare pion"][key] for key, value in columns["peerbus"].items()}
+    return {**columns["peerbus"], "bare pion": columns["bare pion"], "x bare pion": ratios}
+
+
+def _pinned_pair(stack: contextlib.ExitStack, programs: Programs, lane: Any) -> List[Any]:
+    file, declared = lane
+    listener, dialler = (
+        stack.enter_context(programs.lane(file, declared.arguments, declared.optional, number % (os.cpu_count() or 1)))
+        for number in range(2)
+    )
+    dialler.ask("connect", address=listener.ask("listen")["address"])
+    return [dialler, listener]
+
+
+def _webrtc_figures(series: List[Dict[str, Any]], trips: List[float]) -> Dict[str, float]:
+    """Bytes over time and processor time over bytes, of all series together."""
+    size = WEBRTC_SIZE / 1e6
+    seconds = sum(one["messages"] / one["rate"] for one in series if one["rate"])
+    return {
+        "MB/s": sum(one["messages"] for one in series if one["rate"]) * size / seconds,
+        "CPU us per MB": sum(one["messages"] * (one["sender_cpu_us"] + one["receiver_cpu_us"]) for one in series)
+        / (sum(one["messages"] for one in series) * size),
+        "round trip us": percentile(trips, 0.5) / 1000,
+    }
 
 
 def stalled(programs: Programs, effort: Effort, stall: bool) -> Dict[str, Any]:

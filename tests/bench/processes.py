@@ -31,9 +31,11 @@ class Programs:
             "PYTHONPATH": str(HERE / "lanes"),
         }
 
-    def lane(self, file: str, arguments: List[str], optional: bool) -> Program:
+    def lane(self, file: str, arguments: List[str], optional: bool, processor: Optional[int] = None) -> Program:
+        """processor: the only one that it may use."""
         python = str(self._peers_python) if optional and self._peers_python else sys.executable
-        return Program([python, str(HERE / "lanes" / file), *arguments], self._environment)
+        pinned = [] if processor is None else ["taskset", "-c", str(processor)]
+        return Program([*pinned, python, str(HERE / "lanes" / file), *arguments], self._environment)
 
     def program(self, name: str, *arguments: str) -> Program:
         return Program([sys.executable, str(HERE / "programs" / name), *arguments], self._environment)

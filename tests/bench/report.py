@@ -239,6 +239,7 @@ def _originals(lanes: Dict[str, Any]) -> str:
 
 _TITLES = {
     "stalled": "Paced sends of 100 B to a healthy peer, us: the call, and from the call to the receiving program",
+    "webrtc": "WebRTC, 64 KiB one way and 100 B both ways, each side on its own processor, beside a bare data channel",
     "idle": "Idle CPU of a connected node, % of one core",
     "footprint": "Footprint: MiB, ms, ns from Python", "calls": "Cost of each function from C, ns",
 }

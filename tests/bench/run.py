@@ -33,10 +33,11 @@ from processes import HERE, ProgramError, Programs
 sys.path.insert(0, str(HERE / "lanes"))
 
 ROOT = HERE.parents[1]
-MEASURES = ("one_way", "round_trip", "stalled", "topics", "idle", "footprint", "calls")
+MEASURES = ("one_way", "round_trip", "webrtc", "stalled", "topics", "idle", "footprint", "calls")
 PEERS_ENVIRONMENT = ROOT / ".venv" / "bench"
 PEERS_PYTHON = (3, 11)  # the oldest one for which every package of requirements.txt is there
 _AGAINST = " (against)"
+BARE_WEBRTC = "bare pion"
 _NOT_LANES = ("endpoint", "async_endpoint", "topic_endpoint", "node")
 
 
@@ -116,6 +117,9 @@ class Run:
         for count in map(int, self.options.subscribers.split(",")) if "topics" in only else ():
             for name, programs, lane in self.lanes("topics"):
                 self.measure(f"topics to {count}/{name}", measures.topics, programs, lane, self.effort, count)
+        bare = next(one for one in all_lanes() if one[1].name == BARE_WEBRTC)
+        for name, programs, lane in self.lanes("webrtc") if "webrtc" in only else ():
+            self.measure(f"webrtc/{name}", measures.webrtc, programs, lane, bare, self.effort)
         for suffix, programs in self.programs.items():
             self.repeat_nodes(only, suffix, programs, scratch)
 

@@ -73,6 +73,14 @@ def test_a_topic_reaches_every_subscriber(programs, installed, lane):
     assert 0 < result["delivered"] <= 1
 
 
+@pytest.mark.parametrize("lane", lanes_with("webrtc"))
+def test_a_webrtc_lane_is_measured_beside_a_bare_data_channel(programs, lane):
+    bare = next(one for one in LANES if one[1].name == run.BARE_WEBRTC)
+    result = measures.webrtc(programs, lane, bare, measures.TINY)
+    assert result["x bare pion"]["MB/s"] == pytest.approx(result["MB/s"] / result["bare pion"]["MB/s"])
+    assert all(value > 0 for value in result["x bare pion"].values())
+
+
 def test_messages_to_a_stopped_peer_are_all_accounted_for(programs):
     result = measures.stalled(programs, measures.TINY, stall=True)
     assert result["to the stopped peer"] > 0

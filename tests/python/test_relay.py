@@ -172,19 +172,31 @@ def test_chat_goes_on_after_the_relay_was_killed_and_started_again(tmp_path):
             assert bytes(hidden.receive(timeout=20)) == b"after"
 
 
-def test_the_example_of_the_manual_reaches_a_node_through_a_relay(tmp_path):
-    program = [sys.executable, "-W", "error", str(PACKAGE / "examples" / "reach.py"), "--ip", "127.0.0.1"]
-    environment = {**os.environ, **ENVIRONMENT, "PEERBUS_TOKEN": "secret"}
-    with relay_process(tmp_path, "--port=0", PEERBUS_RELAY_TOKEN="secret") as relay:
-        listen = [*program, "listen", "--relay", relay["addresses"][0]]
-        listener = subprocess.Popen(listen, stdout=subprocess.PIPE, text=True, env=environment)
+EXAMPLE = [sys.executable, "-W", "error", str(PACKAGE / "examples" / "reach.py"), "--ip", "127.0.0.1"]
+EXAMPLE_ENVIRONMENT = {**os.environ, **ENVIRONMENT, "PEERBUS_TOKEN": "secret"}
+
+
+def say_to_a_listener(part, *options):
+    """The two commands of docs/reach.md: what the second one prints, when it dials the listener's address with that part."""
+    with subprocess.Popen(
+        [*EXAMPLE, "listen", *options], stdout=subprocess.PIPE, text=True, env=EXAMPLE_ENVIRONMENT
+    ) as listener:
         try:
-            address = next(line.strip() for line in listener.stdout if "/p2p-circuit/" in line)
-            say = [*program, "say", address, "hello", "there"]
-            said = subprocess.run(say, capture_output=True, text=True, env=environment, timeout=PROGRAM_S)
-            assert (said.returncode, said.stderr) == (0, "")
-            # Only the relay's address was known; a punched connection may have taken its place by the time of the answer.
-            assert said.stdout.startswith("hello there came back by /ip4/127.0.0.1/")
+            address = next(line.strip() for line in listener.stdout if part in line)
+            say = [*EXAMPLE, "say", address, "hello", "there"]
+            said = subprocess.run(say, capture_output=True, text=True, env=EXAMPLE_ENVIRONMENT, timeout=PROGRAM_S)
         finally:
             listener.kill()
-            listener.communicate()
+    assert (said.returncode, said.stderr) == (0, "")
+    return said.stdout
+
+
+def test_the_example_of_the_manual_reaches_a_node_on_the_same_lan():
+    assert "by /ip4/127.0.0.1/udp/" in say_to_a_listener("/quic-v1/p2p/")
+
+
+def test_the_example_of_the_manual_reaches_a_node_through_a_relay(tmp_path):
+    with relay_process(tmp_path, "--port=0", "--metrics", "127.0.0.1:0", PEERBUS_RELAY_TOKEN="secret") as relay:
+        said = say_to_a_listener("/p2p-circuit/", "--relay", relay["addresses"][0])
+    # Only the relay's address was known; a punched connection may have taken its place by the time of the answer.
+    assert said.startswith("hello there came back by /ip4/127.0.0.1/")

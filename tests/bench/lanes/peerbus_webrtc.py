@@ -9,10 +9,11 @@ from typing import Any, List
 from endpoint import Lane, serve
 from peerbus_blocking import BlockingEndpoint
 
+_MEASURES = ("one_way", "round_trip", "webrtc")
 _SIZES = (100, 1024, 64 << 10, 1 << 20)
 LANES = [
-    Lane("peerbus WebRTC session", ["--kind", "session"], sizes=_SIZES),
-    Lane("peerbus WebRTC connection", ["--kind", "connection"], sizes=_SIZES),
+    Lane("peerbus WebRTC session", ["--kind", "session"], _MEASURES, _SIZES),
+    Lane("peerbus WebRTC connection", ["--kind", "connection"], _MEASURES, _SIZES),
 ]
 _DEADLINE_S = 30.0
 
