@@ -10,8 +10,9 @@ import (
 
 const benchMessage = 64 << 10
 
-// benchRelayed is a pair that only a relay without limits connects.
+// benchRelayed is a pair that only a relay without limits connects, for good.
 func benchRelayed(b *testing.B, change ...func(*Options)) (*Node, *Node) {
+	change = append(change, func(o *Options) { o.Config.WebRTC.Enabled = false })
 	relay := startNode(b, asRelay, broadly)
 	from, to := startNode(b, change...), startNode(b, change...)
 	if _, err := to.Connect(within(b), relay.Addresses()); err != nil {
