@@ -135,6 +135,9 @@ func (m *portMapper) renew() bool {
 		if !ok || ports[port] != 0 {
 			continue
 		}
+		if m.node.ctx.Err() != nil {
+			break
+		}
 		mapped, err := gateway.AddPortMapping(port.protocol, port.number, m.wanted(port), int(pmpLifetime.Seconds()))
 		if err != nil {
 			m.node.log.Info("a port is not mapped", "protocol", port.protocol, "port", port.number, "reason", err)
