@@ -101,16 +101,23 @@ static int expect(Py_ssize_t count, Py_ssize_t expected)
     return -1;
 }
 
+/* The arguments (instance, channel, data); the payload is then held in place. */
+static int parse_message(PyObject *const *arguments, Py_ssize_t count, int *instance, const char **channel, Py_buffer *view)
+{
+    if (expect(count, 3) || parse_int(arguments[0], instance))
+        return -1;
+    *channel = PyBytes_AsString(arguments[1]);
+    return *channel ? pin(arguments[2], view) : -1;
+}
+
 /* send(instance, channel, data) -> 0 or a negative code. Never waits for room. */
 static PyObject *calls_send(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
     calls *self = (calls *)object;
     int instance, result;
+    const char *channel;
     Py_buffer view;
-    if (expect(count, 3) || parse_int(arguments[0], &instance))
-        return NULL;
-    const char *channel = PyBytes_AsString(arguments[1]);
-    if (!channel || pin(arguments[2], &view))
+    if (parse_message(arguments, count, &instance, &channel, &view))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     result = self->send(instance, channel, address(&view), (size_t)view.len, 0);
@@ -197,12 +204,10 @@ static PyObject *calls_publish(PyObject *object, PyObject *const *arguments, Py_
 {
     calls *self = (calls *)object;
     int instance, result;
+    const char *channel;
     peerbus_publication publication;
     Py_buffer view;
-    if (expect(count, 3) || parse_int(arguments[0], &instance))
-        return NULL;
-    const char *channel = PyBytes_AsString(arguments[1]);
-    if (!channel || pin(arguments[2], &view))
+    if (parse_message(arguments, count, &instance, &channel, &view))
         return NULL;
     peerbus_slice slice = {address(&view), (size_t)view.len};
     Py_BEGIN_ALLOW_THREADS
