@@ -26,6 +26,7 @@ var (
 type cork struct {
 	net.Conn
 	flushing atomic.Bool
+	lent     *lent // the reading side after Conn.Lend, else nil
 	state    struct {
 		sync.Mutex
 		in     bool
@@ -36,6 +37,14 @@ type cork struct {
 }
 
 func newCork(c net.Conn) *cork { return &cork{Conn: c} }
+
+// Read is TLS reading.
+func (c *cork) Read(p []byte) (int, error) {
+	if c.lent != nil {
+		return c.lent.Read(p)
+	}
+	return c.Conn.Read(p)
+}
 
 func (c *cork) put() {
 	c.state.Lock()

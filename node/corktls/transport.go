@@ -7,6 +7,7 @@
 //   - When Write returns, everything is with the kernel: there is no timer and no later flush. What fits one record is not
 //     held up by a buffer at all.
 //   - Alerts and key updates, which TLS sends by itself, keep their place among the records.
+//   - After Lend nobody waits inside Read, which holds the locks of TLS, but in Await, which holds none.
 //   - A write that failed leaves an unknown part of its bytes with the kernel, so it answers 0 bytes, and the connection
 //     takes no more: every later write answers the same error.
 package corktls
