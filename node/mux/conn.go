@@ -86,6 +86,9 @@ func (c *Conn) start() {
 	case *net.TCPConn:
 		c.pump.resumes = true
 	}
+	if l, ok := c.network.(lender); ok && c.pump.resumes && l.Lend() {
+		c.pump.lender = l
+	}
 	c.pump.watch = time.AfterFunc(time.Hour, func() { c.spawn(c.pump.look) })
 	c.pump.watch.Stop()
 	c.pump.state.held = true

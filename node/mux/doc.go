@@ -5,6 +5,8 @@
 //
 //   - No goroutine stands between a stream and the connection. Write gives its frame to the connection itself; Read reads the
 //     connection itself while nobody else does (pump.go). A message passes from one process to the other with one thread woken.
+//   - Over TLS on TCP the reader waits without keeping others from reading: a thread that waits for a message anyway can look for
+//     it (Attend) and read it in the reader's place, so that none is woken (lent.go).
 //   - A stream that is not read holds up only itself: its window is bounded, and the connection goes on being read.
 //   - Frames of up to smallFrame bytes go before larger ones that wait, but never for long (turns.go).
 //   - Memory follows the windows, each of which is reserved with the resource manager before it is granted.
@@ -15,7 +17,8 @@
 // # Who owns what
 //
 // Conn owns the table of streams, turns the right to write, pump the right to read. Locks are taken in the order Conn, Stream,
-// turns or pump; none is held while the network is used, except the right to write, which is one frame long.
+// turns or pump; none is held while the network is used, except the right to write, which is one frame long, and pump.use, which
+// is the right to read.
 //
 // # Halves of a stream
 //

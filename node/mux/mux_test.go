@@ -49,8 +49,12 @@ func muxed(t testing.TB, c net.Conn, server bool) *Conn {
 	return m.(*Conn)
 }
 
-// onBoth runs a test with readers that lead and with those that follow.
+// onBoth runs a test with readers that lead and with those that follow, and over TLS, which lends.
 func onBoth(t *testing.T, test func(t *testing.T, a, b *Conn)) {
+	t.Run("lending", func(t *testing.T) {
+		x, y := securedPair(t)
+		test(t, muxed(t, x, false), muxed(t, y, true))
+	})
 	for name, plain := range map[string]bool{"leading": false, "following": true} {
 		t.Run(name, func(t *testing.T) {
 			x, y := tcpPair(t)

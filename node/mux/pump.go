@@ -4,7 +4,10 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"peerbus/node/corktls"
 )
 
 // absence is how long nobody need read the connection. The next message of a busy stream comes to its reader without a change
@@ -24,9 +27,15 @@ const yieldAfter = 2
 // A reader that leads reads the payload straight into the host's buffer. Its deadline is the connection's; a change of its
 // stream makes the connection's read end early. So leading needs a connection whose reads resume after their deadline; on
 // others (Noise, WebSocket) the stand-in never lets go.
+//
+// On a connection that lends (corktls over TCP) the one who leads, or the stand-in, waits without what follows in the struct: use
+// is the lock of that, and free while nothing comes. A Read that must not wait borrows it (lent.go).
 type pump struct {
 	conn    *Conn
 	resumes bool
+	lender  lender // nil: whoever reads waits in the network's Read
+	use     sync.Mutex
+	missed  atomic.Bool // the one who waits was woken while somebody borrowed
 
 	state struct {
 		sync.Mutex
@@ -39,7 +48,7 @@ type pump struct {
 	}
 	watch *time.Timer
 
-	// What follows is the holder's.
+	// What follows is for whoever has use.
 	head     [headerBytes]byte
 	headFill int
 	left     int     // payload bytes of the frame that are still to come
@@ -55,9 +64,14 @@ func (pm *pump) lead(s *Stream, p []byte) int {
 		return -1
 	}
 	defer pm.letGo()
+	pm.use.Lock()
+	defer pm.use.Unlock()
 	for woken := 0; pm.prepare(s); {
 		pm.handed = false
 		n, err := pm.step(s, p)
+		if err == corktls.ErrNothing {
+			err = pm.await()
+		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			_ = pm.conn.fail(err)
 		}
@@ -117,10 +131,16 @@ func (pm *pump) look() {
 
 // standIn reads until a waiting reader got something, which then leads.
 func (pm *pump) standIn() {
+	pm.use.Lock()
+	defer pm.use.Unlock()
 	for {
 		pm.handed = false
 		pm.clearDeadline()
-		if _, err := pm.step(nil, nil); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		_, err := pm.step(nil, nil)
+		if err == corktls.ErrNothing {
+			err = pm.await()
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			_ = pm.conn.fail(err)
 			return // nobody needs the right any more
 		}
@@ -183,7 +203,7 @@ func (pm *pump) step(leader *Stream, p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if pm.target != nil && pm.target == leader {
+	if pm.target != nil && pm.target == leader && len(p) > 0 {
 		n, err := pm.read(p[:min(len(p), pm.left)])
 		pm.left -= n
 		return n, err

@@ -15,7 +15,13 @@ var errClosed = errors.New("the stream is closed")
 // AtOnce is a write deadline: a Write under it takes everything at once, or nothing and answers os.ErrDeadlineExceeded, when it
 // would have to wait for credit, for another writer or for the kernel. It is for frames of up to smallFrame bytes, and passes
 // through whatever wraps a stream. To any other stream it is a deadline that has passed.
-var AtOnce = time.Unix(0, 1)
+//
+// As a read deadline it is none, but makes every Read with room take what is there, or answer os.ErrDeadlineExceeded, until
+// Patient. Meanwhile another goroutine may wait in a Read without room, which returns when there is something to read.
+var (
+	AtOnce  = time.Unix(0, 1)
+	Patient = time.Unix(0, 2)
+)
 
 // Stream is one stream of a Conn.
 type Stream struct {
@@ -33,7 +39,9 @@ type Stream struct {
 		stopped bool // the peer reads no more
 
 		reading, writing half
-		readers          int // that wait for the pump to bring something
+		readers          int  // that wait for the pump to bring something
+		atOnce           bool // reads do not wait
+		undrained        bool // the last one of these left something in the network
 	}
 }
 
@@ -95,11 +103,21 @@ func newStream(c *Conn, id uint32, span memorySpan) *Stream {
 	return s
 }
 
-// Read answers what has arrived, at least a byte. io.EOF is the peer's CloseWrite.
+// Read answers what has arrived, at least a byte. io.EOF is the peer's CloseWrite. Without room in p it waits for that.
 func (s *Stream) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		s.await()
+		return 0, nil
+	}
+	s.state.Lock()
+	atOnce := s.state.atOnce
+	s.state.Unlock()
+	if atOnce {
+		return s.readAtOnce(p)
+	}
 	for {
 		n, deadline, err := s.take(p)
-		if n > 0 || err != nil || len(p) == 0 {
+		if n > 0 || err != nil {
 			return n, err
 		}
 		switch n := s.conn.pump.lead(s, p); {
@@ -406,6 +424,10 @@ func (s *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline holds for the reads in progress, too.
 func (s *Stream) SetReadDeadline(t time.Time) error {
+	if atOnce := t.Equal(AtOnce); atOnce || t.Equal(Patient) {
+		s.setAtOnce(atOnce)
+		return nil
+	}
 	s.state.Lock()
 	sooner := s.state.reading.set(t)
 	s.state.Unlock()
