@@ -1,12 +1,17 @@
 /* Waiting for an answer without giving up the thread. Waking a thread costs about as long as the whole way of a message
  * between two processes of one machine. So a receive that finds nothing looks at a flag for a while, lending its processor to
  * whoever wants it, before it enters Go and sleeps: but only after a wait on the same instance that was short, so that waiting
- * for something that does not come costs the processor PB_LINGER_NS once. */
+ * for something that does not come costs the processor PB_LINGER_NS once.
+ *
+ * Meanwhile it attends: the Go side has the kernel wake nobody for what comes on the connection that brought the last message, and
+ * the thread looks at that socket as well and decodes what comes itself. */
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "_cgo_export.h"
 #include "shim.h"
 
 enum { PB_LINGER_NS = 250 * 1000 }; /* the longest wait of which an end is expected by looking */
@@ -29,14 +34,39 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Whether bytes wait in a socket. Unlike recv and poll, ioctl is no point where a thread can be cancelled, and does not care how
+ * many bytes are worth waking somebody. The descriptor may have been closed meanwhile, or be another's now: that costs a vain look. */
+static int bytes_wait(int descriptor)
+{
+    int bytes;
+    return ioctl(descriptor, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+static int is_readable(int instance) { return atomic_load_explicit(&waits[instance].readable, memory_order_acquire); }
+
+static void look(int instance, int64_t until)
+{
+    uint64_t attendance = 0;
+    int descriptor = go_peerbus_attend(instance, &attendance);
+    while (!is_readable(instance) && now() < until) {
+        if (descriptor >= 0 && bytes_wait(descriptor)) {
+            go_peerbus_look(instance, attendance);
+            if (is_readable(instance))
+                break;
+        }
+        sched_yield(); /* to the reader's thread, too, which may have been quicker */
+    }
+    if (descriptor >= 0)
+        go_peerbus_leave(instance, attendance);
+}
+
 int64_t pb_linger(int instance, int timeout_ms)
 {
     if (timeout_ms <= 0 || instance < 0 || instance >= PB_MAX_INSTANCES || processors < 2)
         return 0;
     int64_t began = now();
-    if (atomic_load_explicit(&waits[instance].hopeful, memory_order_relaxed))
-        while (!atomic_load_explicit(&waits[instance].readable, memory_order_acquire) && now() - began < PB_LINGER_NS)
-            sched_yield();
+    if (atomic_load_explicit(&waits[instance].hopeful, memory_order_relaxed) && !is_readable(instance))
+        look(instance, began + PB_LINGER_NS);
     return began;
 }
 

@@ -28,6 +28,8 @@ type inReader struct {
 	gap      uint64          // messages that the sender gave up before the next one
 	spent    int64           // payload bytes received so far
 
+	lent lending
+
 	limited  bool      // a read deadline is set
 	frameEnd time.Time // when the frame in progress must be complete; zero between frames
 }
@@ -38,6 +40,7 @@ func newInReader(in *inStream, opened *bufio.Reader) *inReader {
 	// What came behind OPEN is in the buffer of the one who read that.
 	early, _ := opened.Peek(opened.Buffered())
 	r.landing.begin(early)
+	r.lent.prepare(in.Conn(), in.kept != nil)
 	return r
 }
 
@@ -45,8 +48,14 @@ func newInReader(in *inStream, opened *bufio.Reader) *inReader {
 func (r *inReader) run() error {
 	defer r.landing.end()
 	defer func() { r.release() }()
+	r.lent.mine.Lock() // for ever, but in lend
+	defer r.node.attention.reader.CompareAndSwap(r, nil)
 	for {
-		if err := r.frame(); err != nil {
+		err := r.lend()
+		if err == nil {
+			err = r.frame()
+		}
+		if err != nil {
 			if handErr := r.handOver(); handErr != nil {
 				return handErr
 			}
@@ -210,6 +219,7 @@ func (r *inReader) message(head session.Head) error {
 	r.pending = append(r.pending, m)
 	r.refused = append(r.refused, refused)
 	r.bytes += len(m.Data)
+	r.lent.next = head.Size <= lentBytes
 	if len(r.pending) >= inBatchMessages || r.bytes >= inBatchBytes {
 		return r.handOver()
 	}
@@ -264,12 +274,20 @@ func (r *inReader) handOver() error {
 	if len(r.pending) == 0 {
 		return nil
 	}
-	r.landing.hold(r.pending)
-	fresh, err := r.offer()
+	fresh, err := r.lent.rest, error(nil)
+	if r.lent.rest = nil; fresh == nil {
+		r.landing.hold(r.pending)
+		fresh, err = r.offer()
+	}
 	if err == nil {
-		fresh, err = r.deliver(fresh)
+		fresh, err = r.deliver(r.node.ctx, fresh)
 		<-r.receiver.Turn
 	}
+	return r.handedOver(fresh, err)
+}
+
+// handedOver forgets what was pending, except that what did not go into the queue is freed.
+func (r *inReader) handedOver(fresh []queue.Message, err error) error {
 	if r.kept != nil {
 		r.kept.keepSoon()
 	}
@@ -290,6 +308,10 @@ func (r *inReader) offer() ([]queue.Message, error) {
 	if err := r.takeTurn(); err != nil {
 		return r.pending, err
 	}
+	return r.offerInTurn()
+}
+
+func (r *inReader) offerInTurn() ([]queue.Message, error) {
 	batch, err := r.receiver.Offer(r.stream)
 	if err != nil {
 		<-r.receiver.Turn
@@ -311,7 +333,7 @@ func (r *inReader) offer() ([]queue.Message, error) {
 }
 
 // deliver answers what it could not put.
-func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
+func (r *inReader) deliver(ctx context.Context, fresh []queue.Message) ([]queue.Message, error) {
 	refused := r.refused[len(r.pending)-len(fresh):]
 	for len(fresh) > 0 {
 		good := leading(refused[len(refused)-len(fresh):])
@@ -325,7 +347,7 @@ func (r *inReader) deliver(fresh []queue.Message) ([]queue.Message, error) {
 			continue
 		}
 		r.landing.pack(fresh[:good])
-		stored, lost, err := r.node.queue.Deliver(r.node.ctx, fresh[:good])
+		stored, lost, err := r.node.queue.Deliver(ctx, fresh[:good])
 		if err != nil {
 			return fresh, err
 		}

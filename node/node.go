@@ -96,6 +96,7 @@ type Node struct {
 
 	outbounds *outbounds
 	inbounds  *inbounds
+	attention attention
 	durables  *durables
 	frames    *frameBuffers
 	bulk      *bulkTurns

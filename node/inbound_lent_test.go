@@ -1,0 +1,116 @@
+package node
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+// lookAtOnce is what a thread that lingers does.
+func lookAtOnce(n *Node) bool {
+	_, attendance, ok := n.Attend()
+	if ok {
+		n.Look(attendance)
+		n.Leave(attendance)
+	}
+	return ok
+}
+
+func TestAThreadThatLooksTakesALoneMessageItself(t *testing.T) {
+	a, b := startPair(t)
+	c := openChannel(t, a, b, "0")
+	for k := 0; ; k++ {
+		waitUntil(t, "it may look, or a message came", func() bool {
+			lookAtOnce(b)
+			return b.attention.reader.Load() != nil || k < 2 // the first one comes by its reader's own goroutine
+		})
+		_, attendance, ok := b.Attend()
+		quiet()
+		mustSend(t, c, number(0, k, 20))
+		before := b.queue.Len()
+		var took bool
+		waitUntil(t, "the message is in the queue", func() bool {
+			empty := b.queue.Len() == 0
+			b.Look(attendance)
+			took = ok && empty && b.queue.Len() > before
+			return b.queue.Len() > 0
+		})
+		b.Leave(attendance)
+		if got := receive(t, b, 1); string(got[0].Data) != string(number(0, k, 20)) {
+			t.Fatalf("%x came, not message %d", got[0].Data, k)
+		}
+		if took && k > 3 {
+			return
+		}
+	}
+}
+
+func TestMessagesArriveOnceAndInOrderWhoeverDecodesThem(t *testing.T) {
+	a, b := startPair(t, limits(func(l *Limits) { l.ChannelMessages = 3 })) // so that what is decoded often finds no room
+	const messages = 1500
+	c := openChannel(t, a, b, "0")
+	var looking sync.WaitGroup
+	ended := make(chan struct{})
+	for range 2 {
+		looking.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+					if !lookAtOnce(b) {
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}
+		})
+	}
+	sizes := []int{8, 100, 3000, lentBytes + 1, 20 << 10}
+	looking.Go(func() {
+		for k := range messages {
+			if k%3 > 0 {
+				quiet()
+			}
+			mustSend(t, c, number(0, k, sizes[k%len(sizes)]))
+			switch k % 500 {
+			case 200:
+				for _, connection := range a.host.Network().ConnsToPeer(b.id) {
+					_ = connection.Close()
+				}
+			case 400:
+				for _, connection := range b.host.Network().ConnsToPeer(a.id) {
+					for _, s := range connection.GetStreams() {
+						_ = s.Reset()
+					}
+				}
+			}
+		}
+	})
+	expectOrder(t, receive(t, b, messages), 1, messages)
+	mustReach(t, c, messages, DeliveryAccepted)
+	close(ended)
+	looking.Wait()
+	if _, _, ok := b.Attend(); ok {
+		if _, _, again := b.Attend(); again {
+			t.Error("two attend at the same time")
+		}
+	}
+	expectLosses(t, b, directionIn, nil)
+}
+
+func TestANodeThatClosesWhileAThreadLooksLosesNothing(t *testing.T) {
+	a, b := startPair(t)
+	c := openChannel(t, a, b, "0")
+	for k := range 50 {
+		quiet()
+		mustSend(t, c, number(0, k, 20))
+		lookAtOnce(b)
+	}
+	expectOrder(t, receive(t, b, 50), 1, 50)
+	_, attendance, _ := b.Attend()
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	b.Look(attendance)
+	b.Leave(attendance)
+}
