@@ -3,10 +3,11 @@ package main
 // #include "shim.h"
 import "C"
 
-// What a thread that lingers (linger.c) does inside Go. The instance may be closed meanwhile: then there is nothing to do.
+// What a thread that lingers (linger.c) does inside Go; these are no public functions. The instance may be closed meanwhile: then
+// there is nothing to do.
 
-//export go_peerbus_attend
-func go_peerbus_attend(number C.int, attendance *C.uint64_t) (descriptor C.int) {
+//export pb_attend
+func pb_attend(number C.int, attendance *C.uint64_t) (descriptor C.int) {
 	i, err := lookUp(number)
 	descriptor = -1
 	defer guardAttending(&i)
@@ -20,8 +21,8 @@ func go_peerbus_attend(number C.int, attendance *C.uint64_t) (descriptor C.int) 
 	return descriptor
 }
 
-//export go_peerbus_look
-func go_peerbus_look(number C.int, attendance C.uint64_t) {
+//export pb_look
+func pb_look(number C.int, attendance C.uint64_t) {
 	i, err := lookUp(number)
 	defer guardAttending(&i)
 	if err == nil {
@@ -29,8 +30,8 @@ func go_peerbus_look(number C.int, attendance C.uint64_t) {
 	}
 }
 
-//export go_peerbus_leave
-func go_peerbus_leave(number C.int, attendance C.uint64_t) {
+//export pb_leave
+func pb_leave(number C.int, attendance C.uint64_t) {
 	i, err := lookUp(number)
 	defer guardAttending(&i)
 	if err == nil {

@@ -47,17 +47,17 @@ static int is_readable(int instance) { return atomic_load_explicit(&waits[instan
 static void look(int instance, int64_t until)
 {
     uint64_t attendance = 0;
-    int descriptor = go_peerbus_attend(instance, &attendance);
+    int descriptor = pb_attend(instance, &attendance);
     while (!is_readable(instance) && now() < until) {
         if (descriptor >= 0 && bytes_wait(descriptor)) {
-            go_peerbus_look(instance, attendance);
+            pb_look(instance, attendance);
             if (is_readable(instance))
                 break;
         }
         sched_yield(); /* to the reader's thread, too, which may have been quicker */
     }
     if (descriptor >= 0)
-        go_peerbus_leave(instance, attendance);
+        pb_leave(instance, attendance);
 }
 
 int64_t pb_linger(int instance, int timeout_ms)
