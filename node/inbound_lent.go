@@ -67,7 +67,10 @@ func (r *inReader) lend() error {
 		return l.failed
 	}
 	r.limited = true // by look
-	return r.setDeadline()
+	if err := r.setDeadline(); err != nil {
+		return err
+	}
+	return r.handOver() // what the borrower could not deliver goes before what it did not decode
 }
 
 // look decodes what has come, if the reader is lent.

@@ -1,9 +1,12 @@
 package node
 
 import (
+	"encoding/binary"
 	"sync"
 	"testing"
 	"time"
+
+	"peerbus/queue"
 )
 
 // lookAtOnce is what a thread that lingers does.
@@ -113,4 +116,37 @@ func TestANodeThatClosesWhileAThreadLooksLosesNothing(t *testing.T) {
 	}
 	b.Look(attendance)
 	b.Leave(attendance)
+}
+
+func TestABurstThatFindsNoRoomWhileAThreadLooksArrivesInOrder(t *testing.T) {
+	a, b := startPair(t, limits(func(l *Limits) { l.ChannelMessages = 3 }))
+	const rounds, burst = 10, 2 * inBatchMessages
+	c := openChannel(t, a, b, "0")
+	for k := range rounds {
+		mustSend(t, c, number(k, 0, 20))
+		expectOrder(t, renumbered(receive(t, b, 1), k), 1, 1)
+		waitUntil(t, "it may look", func() bool { lookAtOnce(b); return b.attention.reader.Load() != nil })
+		quiet()
+		_, attendance, _ := b.Attend()
+		payloads := make([][]byte, burst)
+		for i := range payloads {
+			payloads[i] = number(k, i, 20)
+		}
+		if _, taken, err := c.SendBatch(within(t), payloads); err != nil || taken != burst {
+			t.Fatal(taken, err)
+		}
+		waitUntil(t, "messages are in the queue", func() bool { b.Look(attendance); return b.queue.Len() > 0 })
+		b.Leave(attendance)
+		expectOrder(t, renumbered(receive(t, b, burst), k), 1, burst)
+	}
+	expectLosses(t, b, directionIn, nil)
+}
+
+// renumbered makes the messages of sender k those of sender 0.
+func renumbered(messages []queue.Message, k int) []queue.Message {
+	for i := range messages {
+		m := &messages[i]
+		m.Data = number(int(binary.BigEndian.Uint32(m.Data))-k, int(binary.BigEndian.Uint32(m.Data[4:])), 20)
+	}
+	return messages
 }
