@@ -122,6 +122,7 @@ func TestABurstThatFindsNoRoomWhileAThreadLooksArrivesInOrder(t *testing.T) {
 	a, b := startPair(t, limits(func(l *Limits) { l.ChannelMessages = 3 }))
 	const rounds, burst = 10, 2 * inBatchMessages
 	c := openChannel(t, a, b, "0")
+	lookAtOnce(b)
 	for k := range rounds {
 		mustSend(t, c, number(k, 0, 20))
 		expectOrder(t, renumbered(receive(t, b, 1), k), 1, 1)

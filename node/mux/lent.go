@@ -38,8 +38,8 @@ func (pm *pump) takeBack() bool {
 	return true
 }
 
-// borrow reads what the network has, without waiting and at most until the stream has something for p, while the one who leads
-// waits. It answers whether the network has had no more.
+// borrow reads what the network has, without waiting and at most until the stream has something to read, while the one who leads
+// waits: into p, unless something came for the stream before. It answers whether the network has had no more.
 func (pm *pump) borrow(s *Stream, p []byte) (n int, drained bool) {
 	if pm.lender == nil || !pm.use.TryLock() {
 		return 0, true
@@ -47,16 +47,20 @@ func (pm *pump) borrow(s *Stream, p []byte) (n int, drained bool) {
 	defer pm.resume()
 	defer pm.use.Unlock()
 	for range maxBorrowed {
+		if wants, _ := s.wantsMore(); !wants {
+			return 0, false // what is in the inbox goes before what the network has
+		}
 		n, err := pm.step(s, p)
-		if err == corktls.ErrNothing {
+		switch {
+		case err == corktls.ErrNothing:
 			if !pm.lender.Poll() {
 				return n, true
 			}
-		} else if err != nil {
+		case err != nil:
 			_ = pm.conn.fail(err)
 			return n, true
 		}
-		if wants, _ := s.wantsMore(); n > 0 || !wants {
+		if n > 0 {
 			return n, false
 		}
 	}

@@ -228,3 +228,29 @@ func TestNothingIsLeftOfAConnectionThatEndsWhileSomebodyLooks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestABorrowerLeavesTheNetworkAloneWhileTheInboxHasWhatCameBefore(t *testing.T) {
+	x, y := securedPair(t)
+	a, b := muxed(t, x, false), muxed(t, y, true)
+	near, far := open(t, a, b)
+	otherNear, otherFar := open(t, a, b)
+	_, _ = near.Write([]byte("first"))
+	_, _ = otherNear.Write([]byte("x"))
+	if _, err := readAll(otherFar, 1); err != nil { // its reader put the first part into the inbox of the other stream
+		t.Fatal(err)
+	}
+	b.pump.use.Lock() // nobody else reads
+	_, _ = near.Write([]byte("second"))
+	for end := time.Now().Add(patience); !b.pump.lender.Poll() && time.Now().Before(end); {
+	}
+	b.pump.use.Unlock()
+	buffer := make([]byte, 64)
+	if n, _ := b.pump.borrow(far, buffer); n != 0 {
+		t.Fatalf("%q was read before what had come already", buffer[:n])
+	}
+	b.pump.missed.Store(true) // as the end of reads at once does, for what the network has
+	b.pump.resume()
+	if got, err := readAll(far, 11); err != nil || string(got) != "firstsecond" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
