@@ -243,7 +243,7 @@ func (o *outbound) wantRoomLocked(ctx context.Context, full error, size int) (<-
 	case errors.Is(context.Cause(ctx), ErrClosed):
 		return nil, ErrClosed
 	case byPeer:
-		o.peer.wantRoom(o.name)
+		o.peer.wantRoom(o.name, s.class, size)
 	default:
 		s.wantRoom = true
 	}

@@ -110,6 +110,7 @@ func (o *outbound) wrote(stream *outStream, sender *session.Sender, piece sessio
 		o.state.lastUse = time.Now()
 		o.accountLocked()
 		o.countSentLocked(len(piece.Bytes), err == nil)
+		o.announceRoomLocked() // the acknowledgement may have been quicker than the end of the write
 	}
 	o.calmLocked()
 	o.state.Unlock()

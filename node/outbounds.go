@@ -62,9 +62,13 @@ func (p *outPeer) announceRoom() {
 		p.state.room = nil
 	}
 	for channel := range p.state.waiting {
-		p.out.node.events.PushOnce(EventWritable, EventWritable+channel, map[string]any{"channel": channel})
+		p.raiseWritable(channel)
 	}
 	p.state.waiting = nil
+}
+
+func (p *outPeer) raiseWritable(channel string) {
+	p.out.node.events.PushOnce(EventWritable, EventWritable+channel, map[string]any{"channel": channel})
 }
 
 // waitForRoom answers what is closed when a message of the class may find room.
@@ -86,9 +90,14 @@ var closedChannel = func() chan struct{} {
 	return c
 }()
 
-func (p *outPeer) wantRoom(channel string) {
+// wantRoom raises a writable event when a message of the class may find room: at once, if that came since the peer was full.
+func (p *outPeer) wantRoom(channel string, class SendClass, size int) {
 	p.state.Lock()
 	defer p.state.Unlock()
+	if !p.full(class, size) {
+		p.raiseWritable(channel)
+		return
+	}
 	if p.state.waiting == nil {
 		p.state.waiting = map[string]struct{}{}
 	}
