@@ -115,12 +115,6 @@ func (r *inReader) smallMessageWaits() bool {
 	return err == nil && n > 0 && head.IsData() && head.Codec == session.CodecNone && head.Size <= lentBytes && n+head.Size <= r.landing.buffered()
 }
 
-var ended = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
 // handOverAtOnce is handOver that does not wait. It answers false when handOver has to do the rest.
 func (r *inReader) handOverAtOnce() bool {
 	select {
@@ -131,7 +125,7 @@ func (r *inReader) handOverAtOnce() bool {
 	r.landing.hold(r.pending)
 	fresh, err := r.offerInTurn()
 	if err == nil {
-		fresh, err = r.deliver(ended, fresh)
+		fresh, err = r.deliver(atOnceContext, fresh)
 		if err == context.Canceled && len(fresh) > 0 {
 			r.lent.rest = fresh
 			return false

@@ -26,15 +26,10 @@ type lent struct {
 }
 
 func newLent(c any) *lent {
-	owner, ok := c.(syscall.Conn)
-	if !ok {
-		return nil
+	if raw := rawOf(c); raw != nil {
+		return &lent{raw: raw}
 	}
-	raw, err := owner.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	return &lent{raw: raw}
+	return nil
 }
 
 // Read answers ErrNothing instead of waiting.

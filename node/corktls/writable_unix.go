@@ -15,13 +15,22 @@ type prober struct {
 	ready bool
 }
 
-func newProber(c any) *prober {
+// rawOf is the socket of a connection, nil if it has none.
+func rawOf(c any) syscall.RawConn {
 	owner, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
 	}
 	raw, err := owner.SyscallConn()
 	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+func newProber(c any) *prober {
+	raw := rawOf(c)
+	if raw == nil {
 		return nil
 	}
 	p := &prober{raw: raw}
