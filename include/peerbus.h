@@ -135,6 +135,16 @@ typedef struct peerbus_slice {
     size_t size; /* bytes */
 } peerbus_slice;
 
+/* One payload in memory that the library uses beyond the call, instead of copying it. release is called once, with context, when
+ * it needs the payload no more: at the latest when CloseNode returns, perhaps during this or any other call, from any thread. It
+ * must return at once and call nothing of this library. Until then the payload must neither change nor be freed. */
+typedef struct peerbus_loan {
+    const void *data;
+    size_t size; /* bytes */
+    void (*release)(void *context);
+    void *context;
+} peerbus_loan;
+
 /* Which wake descriptor (peerbus_wake_descriptor). */
 typedef enum peerbus_wake {
     PEERBUS_WAKE_MESSAGES = 1,
@@ -496,6 +506,11 @@ char *CancelOperation(int instance, long long operation);
  * used up. STORE: it could not be written; it was not taken. */
 int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms);
 
+/* peerbus_send of a payload that is not copied, if it has at least 256 KiB, is not compressed, and the channel is an acknowledged one
+ * that is not durable; otherwise it is copied and released before this returns. After an error it was not taken and is not
+ * released. INVALID_ARGUMENT: release is NULL. */
+int peerbus_send_lent(int instance, const char *channel, const peerbus_loan *loan, int timeout_ms);
+
 /* Opens a handle of a direct channel of this node (its own id is the owner): sending through it parses no text per message and
  * answers message ids, which count from 1 and go on as long as any handle of the channel is open. Nothing is sent yet, and the
  * peer need not be connected. Several handles of one channel share ids and events.
@@ -507,6 +522,9 @@ int peerbus_channel_open(int instance, const char *channel, int events);
 
 /* peerbus_send through a handle; *id, unless id is NULL, becomes the message's id. */
 int peerbus_channel_send(int instance, int handle, const void *data, size_t size, int timeout_ms, uint64_t *id);
+
+/* peerbus_send_lent through a handle; *id, unless id is NULL, becomes the message's id. */
+int peerbus_channel_send_lent(int instance, int handle, const peerbus_loan *loan, int timeout_ms, uint64_t *id);
 
 /* Sends count (1 .. PEERBUS_MAX_BATCH) payloads, in order. Waits up to timeout_ms for room for the first one; of the others it
  * takes those that find room at once. Returns how many were taken, at least 1: they have the ids *first_id, *first_id + 1, ...

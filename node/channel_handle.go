@@ -78,10 +78,23 @@ func (c *Channel) Close() {
 
 // Send takes one message, copying it, and answers its id. It waits for room until ctx ends.
 func (c *Channel) Send(ctx context.Context, payload []byte) (uint64, error) {
+	return c.send(ctx, payload, nil)
+}
+
+// SendLent is Send as Node.SendLent is.
+func (c *Channel) SendLent(ctx context.Context, payload []byte, release func()) (uint64, error) {
+	l := loan{release: release}
+	id, err := c.send(ctx, payload, &l)
+	l.end(err)
+	return id, err
+}
+
+func (c *Channel) send(ctx context.Context, payload []byte, l *loan) (uint64, error) {
 	if err := c.node.checkPayload(c.name, payload); err != nil {
 		return 0, err
 	}
 	m := c.out.pack(ctx, *c.compression.Load(), payload)
+	m.loan = l
 	defer c.out.drop(m)
 	return c.out.send(ctx, m, nil)
 }

@@ -64,6 +64,13 @@ type outMessage struct {
 	payload []byte // as the program gave it
 	packed  []byte // as the codec made it, in a buffer of frameBuffers; nil: it travels as it is
 	codec   session.Codec
+	loan    *loan // of the payload; nil: it is copied
+}
+
+// loan is the use of the host's memory beyond the call that brought it.
+type loan struct {
+	release func() // called once, when the memory is no more needed
+	used    bool   // a session has it
 }
 
 // CompressedMessages counts what compression did to the messages of a channel.

@@ -6,6 +6,9 @@ import (
 	"peerbus/node/session"
 )
 
+// lentFrom is the size from which a payload is not copied if its memory is lent: below, the copy costs less than a second write.
+const lentFrom = 256 << 10
+
 // acceptLocked puts a message into the session, and of those that follow as many as find room at once. It answers the id of the
 // first one and how many it took; their ids follow each other.
 func (o *outbound) acceptLocked(m outMessage, more [][]byte) (first uint64, taken int, err error) {
@@ -49,6 +52,9 @@ func (o *outbound) placeLocked(m outMessage) (id uint64, small bool, err error) 
 		o.accountLocked()
 		return id + s.base, true, err
 	}
+	if m.loan != nil && m.packed == nil && len(body) >= lentFrom {
+		return o.lendLocked(m)
+	}
 	r, err := m.reserve(s.sender)
 	if err != nil {
 		return 0, false, err
@@ -56,6 +62,18 @@ func (o *outbound) placeLocked(m outMessage) (id uint64, small bool, err error) 
 	id = r.ID + s.base
 	o.countPackedLocked(m)
 	o.fillLocked(s.sender, r, body)
+	o.acceptedLocked(false)
+	return id, false, nil
+}
+
+// lendLocked is placeLocked for what is not copied.
+func (o *outbound) lendLocked(m outMessage) (id uint64, small bool, err error) {
+	id, err = o.state.sender.Lend(session.Attributes{}, m.payload, m.loan.release)
+	if err != nil {
+		return 0, false, err
+	}
+	m.loan.used = true
+	id += o.state.base
 	o.acceptedLocked(false)
 	return id, false, nil
 }

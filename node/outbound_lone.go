@@ -30,7 +30,7 @@ func (o *outbound) sendLoneLocked() bool {
 	if !some {
 		return false
 	}
-	if piece.Foreign {
+	if piece.Foreign || piece.Rest != nil {
 		s.left = &leftPiece{stream, sender, piece}
 		return false
 	}

@@ -109,7 +109,7 @@ func (o *outbound) wrote(stream *outStream, sender *session.Sender, piece sessio
 	if o.state.sender == sender {
 		o.state.lastUse = time.Now()
 		o.accountLocked()
-		o.countSentLocked(len(piece.Bytes), err == nil)
+		o.countSentLocked(piece.Size(), err == nil)
 		o.announceRoomLocked() // the acknowledgement may have been quicker than the end of the write
 	}
 	o.calmLocked()

@@ -70,7 +70,7 @@ func (r watchedReader) Read(b []byte) (int, error) {
 
 // progressOf watches a piece that is about to be written, if that is one large message and its channel wants it.
 func (o *outbound) progressOf(piece session.Piece) *progress {
-	if len(piece.Bytes) < progressFrom || piece.Control() {
+	if piece.Size() < progressFrom || piece.Control() {
 		return nil
 	}
 	o.state.Lock()
@@ -80,7 +80,7 @@ func (o *outbound) progressOf(piece session.Piece) *progress {
 	if !wanted {
 		return nil
 	}
-	return newProgress(o.node.events, directionOut, o.name, o.peer.id.String(), id, len(piece.Bytes))
+	return newProgress(o.node.events, directionOut, o.name, o.peer.id.String(), id, piece.Size())
 }
 
 // watch makes the progress of a message that is about to be read be told, if it is large and the node wants that.

@@ -35,19 +35,36 @@ func (t *traffic) sent(messages uint64, bytes int) {
 // Send takes one message for a direct channel, copying it, and waits for room until ctx ends. What cannot be sent later is
 // counted and raised as messages_lost.
 func (n *Node) Send(ctx context.Context, channel string, payload []byte) error {
-	return n.take(ctx, channel, payload, nil)
+	return n.take(ctx, channel, payload, nil, nil)
+}
+
+// SendLent is Send without the copy: payload must not change until release is called, once the message needs it no more, at the
+// latest when the node has closed. That may be during this call or any other of the node, under its locks. After an error release
+// is not called.
+func (n *Node) SendLent(ctx context.Context, channel string, payload []byte, release func()) error {
+	l := loan{release: release}
+	err := n.take(ctx, channel, payload, &l, nil)
+	l.end(err)
+	return err
+}
+
+// end gives the memory back at once if the message was copied.
+func (l *loan) end(err error) {
+	if err == nil && !l.used {
+		l.release()
+	}
 }
 
 // SendAndWait is Send, and then waits until the transport took the message. When ctx ends first the message stays queued.
 func (n *Node) SendAndWait(ctx context.Context, channel string, payload []byte) error {
 	var sent sentWaiter
-	if err := n.take(ctx, channel, payload, &sent); err != nil {
+	if err := n.take(ctx, channel, payload, nil, &sent); err != nil {
 		return err
 	}
 	return sent.wait(ctx)
 }
 
-func (n *Node) take(ctx context.Context, channel string, payload []byte, wait *sentWaiter) error {
+func (n *Node) take(ctx context.Context, channel string, payload []byte, l *loan, wait *sentWaiter) error {
 	name, err := n.route(channel)
 	if err != nil {
 		return err
@@ -61,6 +78,7 @@ func (n *Node) take(ctx context.Context, channel string, payload []byte, wait *s
 			return ErrClosed
 		}
 		m := o.pack(ctx, n.config.Channel.Compression, payload)
+		m.loan = l
 		_, err := o.send(ctx, m, wait)
 		o.drop(m)
 		if !errors.Is(err, errRetired) {

@@ -179,9 +179,12 @@ func (o *outbound) putSteps(stream *outStream, piece session.Piece, class SendCl
 		return o.putUnpacked(stream, piece)
 	}
 	watched, size := o.progressOf(piece), class.step()
-	for rest := piece.Bytes; ; {
+	for rest, next := piece.Bytes, piece.Rest; ; {
 		n, err := stream.Write(rest[:min(size, len(rest))])
-		if rest = rest[n:]; err != nil || len(rest) == 0 {
+		if rest = rest[n:]; len(rest) == 0 {
+			rest, next = next, nil
+		}
+		if err != nil || len(rest) == 0 {
 			return err
 		}
 		watched.add(n)

@@ -47,6 +47,11 @@ const (
 	firstChunkBytes = 4 << 10
 	// soloBytes is the frame size from which a frame gets a buffer, and a write, of its own.
 	soloBytes = 16 << 10
+	// lentHead is how much of a frame whose payload is lent is copied, so that its head does not travel by itself: with a header
+	// of the muxer it fits one TLS record.
+	lentHead = soloBytes - 64
+	// MinLent is the smallest payload that can be lent.
+	MinLent = soloBytes
 	// maxDrops bounds the reports about dropped messages that a receiver keeps for the next stream.
 	maxDrops = 64
 )

@@ -1,6 +1,9 @@
 package session
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // Codecs is the set that the receiver takes, bit n for codec n, once it has answered; before that known is false.
 func (s *Sender) Codecs() (set uint64, known bool) { return s.codecs, s.codecs != 0 }
@@ -66,7 +69,11 @@ func forMessages(frames []byte, each func(Attributes, []byte) error) error {
 
 // withdraw copies the messages of a chunk.
 func (c *chunk) withdraw() (messages []Withdrawn) {
-	_ = forMessages(c.frames, func(a Attributes, payload []byte) error {
+	frames := c.frames
+	if c.lent != nil {
+		frames = slices.Concat(c.frames, c.lent)
+	}
+	_ = forMessages(frames, func(a Attributes, payload []byte) error {
 		messages = append(messages, Withdrawn{a.Codec, bytes.Clone(payload)})
 		return nil
 	})

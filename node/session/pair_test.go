@@ -94,7 +94,7 @@ func (p *pair) receive(b []byte) (Outcome, int, error) {
 // write answers what the sender writes now.
 func (p *pair) write() (written []byte) {
 	for piece, ok := p.sender.NextPiece(p.generation); ok; piece, ok = p.sender.NextPiece(p.generation) {
-		written = append(written, piece.Bytes...)
+		written = append(written, piece.all()...)
 		p.sender.Done(piece, true)
 	}
 	return written

@@ -157,14 +157,35 @@ func (s *Sender) Fill(r *Reservation) {
 	r.Payload = nil
 }
 
-func (s *Sender) place(payload, size int) (*chunk, error) {
+// Lend takes a message of at least MinLent bytes without copying it. The payload must not change until release is called: once,
+// when the sender needs it no more, in whatever call brings that about.
+func (s *Sender) Lend(a Attributes, payload []byte, release func()) (uint64, error) {
+	if err := s.refuses(len(payload)); err != nil {
+		return 0, err
+	}
+	if !s.window.lend(s.last+1, a, payload, release) {
+		return 0, s.full()
+	}
+	s.last++
+	return s.last, nil
+}
+
+// refuses tells why a message would not be taken, however much room there is.
+func (s *Sender) refuses(payload int) error {
 	switch {
 	case s.closed != nil:
-		return nil, s.closed
+		return s.closed
 	case payload > s.maxMessage:
-		return nil, s.checkSize(payload)
+		return s.checkSize(payload)
 	case s.last-s.settled >= uint64(s.options.Messages) || s.last == MaxSequence-1:
-		return nil, s.full()
+		return s.full()
+	}
+	return nil
+}
+
+func (s *Sender) place(payload, size int) (*chunk, error) {
+	if err := s.refuses(payload); err != nil {
+		return nil, err
 	}
 	c := s.window.place(s.last+1, size, false)
 	if c == nil {

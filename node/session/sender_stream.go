@@ -73,9 +73,10 @@ func (s *Sender) inFlight() int64 {
 	return s.cursor() - max(s.window.chunks[0].start, s.stream.from)
 }
 
-// Piece is what a writer puts on the stream in one write: whole frames. It must be given back with Done.
+// Piece is what a writer puts on the stream before anything else: whole frames. It must be given back with Done.
 type Piece struct {
 	Bytes []byte
+	Rest  []byte // follows Bytes; of a message whose payload was lent
 	// Foreign: some of its messages have a codec that the receiver does not take. They must be unpacked on their way.
 	Foreign bool
 
@@ -85,6 +86,9 @@ type Piece struct {
 
 // Last is the id of the newest message in it.
 func (p Piece) Last() uint64 { return p.last }
+
+// Size is how many bytes it has.
+func (p Piece) Size() int { return len(p.Bytes) + len(p.Rest) }
 
 // Control tells whether the piece holds no messages.
 func (p Piece) Control() bool { return p.chunk == nil }
@@ -124,7 +128,7 @@ func (s *Sender) sendable() *chunk {
 	if !st.accepted && !st.early || s.inFlight() >= st.limit {
 		return nil
 	}
-	if st.chunk+1 < len(s.window.chunks) && st.offset == len(s.window.chunks[st.chunk].frames) {
+	if st.chunk+1 < len(s.window.chunks) && st.offset == s.window.chunks[st.chunk].size() {
 		st.chunk, st.offset = st.chunk+1, 0
 	}
 	if st.chunk == len(s.window.chunks) {
@@ -132,9 +136,9 @@ func (s *Sender) sendable() *chunk {
 	}
 	c := s.window.chunks[st.chunk]
 	switch {
-	case c.filling || st.offset == len(c.frames):
+	case c.filling || st.offset == c.size():
 		return nil
-	case !st.accepted && (len(c.frames) > MinMaxMessage || c.codecs != 0):
+	case !st.accepted && (c.size() > MinMaxMessage || c.codecs != 0):
 		return nil // the receiver may not take messages that large, or not this codec
 	case !st.accepted && st.next != s.position(c):
 		return nil // a receiver that discards early data takes the first POSITION for the end of it
@@ -157,9 +161,9 @@ func (s *Sender) take(c *chunk) Piece {
 		s.announce(st.at)
 		return Piece{Bytes: AppendPosition(nil, st.at)}
 	}
-	piece := Piece{Bytes: c.frames[st.offset:], Foreign: c.codecs&^s.codecs != 0, chunk: c, last: c.last()}
+	piece := Piece{Bytes: c.frames[st.offset:], Rest: c.lent, Foreign: c.codecs&^s.codecs != 0, chunk: c, last: c.last()}
 	c.users++
-	st.offset = len(c.frames)
+	st.offset = c.size()
 	st.at = piece.last + 1
 	s.announce(st.at)
 	return piece

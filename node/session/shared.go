@@ -79,9 +79,8 @@ func (s *Sender) AcceptFrames(f *Frames) error {
 	w := &s.window
 	// Nothing is ever appended to a chunk without spare capacity.
 	c := &chunk{frames: f.bytes[:len(f.bytes):len(f.bytes)], first: s.last + 1, count: f.messages, start: w.start, shared: f}
-	w.held += cap(c.frames)
+	w.append(c)
 	w.start += int64(len(c.frames))
-	w.chunks = append(w.chunks, c)
 	s.last += f.messages
 	return nil
 }

@@ -22,12 +22,18 @@ type chunk struct {
 	filling bool
 	dropped bool
 	shared  *Frames // whose buffer it is; nil: the window's
+	lent    []byte  // follows frames, in memory that release gives back; nil: frames are all
+	release func()
 
 	codecs   uint64 // that occur in it, bit n for codec n; codec 0 is not noted
 	unpacked int    // size of the only payload as the receiver's application sees it; 0: not compressed, or never too large
 }
 
 func (c *chunk) last() uint64 { return c.first + c.count - 1 }
+
+func (c *chunk) size() int { return len(c.frames) + len(c.lent) }
+
+func (c *chunk) capacity() int { return cap(c.frames) + len(c.lent) }
 
 // window holds the frames of unsettled messages, in order of their ids. Settling messages out of the middle leaves holes
 // between chunks.
@@ -52,23 +58,43 @@ func (w *window) tail() *chunk {
 // place answers the chunk that the next frame goes to, nil when there is no room. A frame that finds no buffer in use
 // always fits, and any does with over.
 func (w *window) place(id uint64, size int, over bool) *chunk {
-	if c := w.tail(); c != nil && size < soloBytes && !c.filling && c.unpacked == 0 && c.last()+1 == id && len(c.frames)+size <= cap(c.frames) {
+	if c := w.tail(); c != nil && size < soloBytes && !c.filling && c.unpacked == 0 && c.lent == nil && c.last()+1 == id && len(c.frames)+size <= cap(c.frames) {
 		return c
 	}
 	capacity := size
 	if size < soloBytes {
 		capacity = max(size, min(max(w.class, firstChunkBytes), w.limit-w.held))
 	}
-	if !over && w.held > 0 && w.held+capacity > w.limit {
+	if !over && !w.fits(capacity) {
 		return nil
 	}
 	if size < soloBytes {
 		w.class = min(4*max(w.class, firstChunkBytes), chunkBytes)
 	}
 	c := &chunk{frames: w.get(capacity)[:0], first: id, start: w.start}
-	w.held += cap(c.frames)
-	w.chunks = append(w.chunks, c)
+	w.append(c)
 	return c
+}
+
+// lend is place and add for a large message whose payload stays where it is, but for its beginning. It answers false when there is
+// no room.
+func (w *window) lend(id uint64, a Attributes, payload []byte, release func()) bool {
+	if !w.fits(FrameSize(a, len(payload))) {
+		return false
+	}
+	frames := AppendMessageHead(w.get(lentHead)[:0], a, len(payload))
+	copied := lentHead - len(frames)
+	c := &chunk{frames: append(frames, payload[:copied]...), lent: payload[copied:], release: release, first: id, start: w.start}
+	w.append(c)
+	w.add(c, c.size())
+	return true
+}
+
+func (w *window) fits(capacity int) bool { return w.held == 0 || w.held+capacity <= w.limit }
+
+func (w *window) append(c *chunk) {
+	w.held += c.capacity()
+	w.chunks = append(w.chunks, c)
 }
 
 // add counts a frame that was appended, or will be filled in, at the end of the tail.
@@ -84,13 +110,16 @@ func (w *window) release(c *chunk) {
 
 func (w *window) recycle(c *chunk) {
 	if c.dropped && c.users == 0 {
-		w.held -= cap(c.frames)
+		w.held -= c.capacity()
 		if c.shared != nil {
 			c.shared.Release()
 		} else {
 			w.put(c.frames[:0])
 		}
-		c.frames = nil
+		if c.release != nil {
+			c.release()
+		}
+		c.frames, c.lent, c.release = nil, nil, nil
 	}
 }
 
@@ -123,7 +152,7 @@ func (w *window) locate(id uint64) (index, offset int) {
 	index, _ = slices.BinarySearchFunc(w.chunks, id, func(c *chunk, id uint64) int { return cmp.Compare(c.last(), id) })
 	if index == len(w.chunks) {
 		if c := w.tail(); c != nil {
-			return index - 1, len(c.frames) // the next message may join the tail
+			return index - 1, c.size() // the next message may join the tail
 		}
 		return 0, 0
 	}

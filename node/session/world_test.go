@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -20,6 +21,7 @@ type world struct {
 	sender *Sender
 	fates  map[message]*fate
 	lent   map[*byte]int // buffers of the sender, by capacity
+	loans  map[*byte]int // payloads of the sender, by what it holds of them
 	filled []*Reservation
 	writes []writing
 
@@ -58,6 +60,8 @@ type writing struct {
 	wire *wire
 }
 
+func (p Piece) all() []byte { return slices.Concat(p.Bytes, p.Rest) }
+
 // wire is one stream. Its ends fail separately.
 type wire struct {
 	epoch      int
@@ -86,7 +90,7 @@ const (
 
 func newWorld(t *testing.T, seed uint64, can faults) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1000, 0), can: can}
-	w.fates, w.lent, w.arrived = map[message]*fate{}, map[*byte]int{}, map[*Receiver]uint64{}
+	w.fates, w.lent, w.loans, w.arrived = map[message]*fate{}, map[*byte]int{}, map[*byte]int{}, map[*Receiver]uint64{}
 	w.startReceiver()
 	w.startSender()
 	return w
@@ -107,6 +111,7 @@ func (w *world) startSender() {
 	w.epoch++
 	w.up, w.writes, w.filled = nil, nil, nil
 	clear(w.lent)
+	clear(w.loans)
 	w.sender = NewSender(SenderOptions{
 		Channel: testChannel, Messages: 1 + w.rng.IntN(60), Bytes: 1 + w.rng.IntN(300<<10), MaxMessage: 1 << 20,
 		ResumeWindow: time.Minute, ReportTaken: w.chance(50), Get: w.lend, Put: w.takeBack, First: w.firstID(),
@@ -132,6 +137,22 @@ func (w *world) takeBack(buffer []byte) {
 	for i := range buffer {
 		buffer[i] = 0xEE
 	}
+}
+
+// loan lends a payload, which is spoilt when it comes back.
+func (w *world) loan(m message, size int) (uint64, error) {
+	payload := m.content(size)
+	id, err := w.sender.Lend(m.attributes(), payload, func() {
+		if w.loans[&payload[0]] == 0 {
+			w.t.Fatal("a payload came back twice")
+		}
+		delete(w.loans, &payload[0])
+		clear(payload)
+	})
+	if err == nil {
+		w.loans[&payload[0]] = FrameSize(m.attributes(), size) - lentHead
+	}
+	return id, err
 }
 
 // content is what a message carries: everything about it follows from its name.
@@ -183,6 +204,8 @@ func (w *world) accept() {
 			id = r.ID
 			w.filled = append(w.filled, r)
 		}
+	} else if size >= MinLent && w.chance(40) {
+		id, err = w.loan(next, size)
 	} else {
 		id, err = w.sender.Accept(next.attributes(), next.content(size))
 	}
@@ -235,7 +258,7 @@ func (w *world) write() {
 func (w *world) finishWrites() {
 	for _, write := range w.writes {
 		if !write.wire.cut {
-			write.wire.forth = append(write.wire.forth, write.Bytes...)
+			write.wire.forth = append(write.wire.forth, write.all()...)
 		}
 		w.sender.Done(write.Piece, !write.wire.cut)
 	}
@@ -250,7 +273,7 @@ func (w *world) cut() {
 	wire := w.up
 	for _, write := range w.writes { // a part of a write in progress got through; the writer keeps its hands on the buffer
 		if write.wire == wire {
-			wire.forth = append(wire.forth, write.Bytes[:w.rng.IntN(len(write.Bytes)+1)]...)
+			wire.forth = append(wire.forth, write.all()[:w.rng.IntN(write.Size()+1)]...)
 		}
 	}
 	wire.cut = true
@@ -264,8 +287,10 @@ func (w *world) cut() {
 
 func (w *world) check() {
 	held := 0
-	for _, capacity := range w.lent {
-		held += capacity
+	for _, lent := range []map[*byte]int{w.lent, w.loans} {
+		for _, bytes := range lent {
+			held += bytes
+		}
 	}
 	if held != w.sender.Held() {
 		w.t.Fatalf("the sender says that it holds %d bytes, %d are lent", w.sender.Held(), held)

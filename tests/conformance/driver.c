@@ -180,6 +180,8 @@ static void prepare_nodes(void) {
     prepare_pools();
 }
 
+void ignore_release(void *context) { (void)context; }
+
 void start_spare(void) { start(SPARE, spare_config, spare_id, NULL); }
 
 void start_connected_spare(void) {

@@ -55,6 +55,8 @@ void name_world(void); /* names PEER as the world node of live_pools, again */
 const char *silent_addresses(void);
 const char *silent_relay(void);
 
+void ignore_release(void *context); /* of lent payloads that live as long as the program */
+
 void in_forked_child(void (*call)(void));
 void in_threads(void (*call)(void));
 void while_closing(void (*call)(void)); /* runs call in a thread, closes SPARE when it sleeps */

@@ -199,6 +199,12 @@ ARGUMENTS = {
         "null_data": ("&(peerbus_slice){NULL, 5}", INVALID),
         "too_large": ("&(peerbus_slice){big, SIZE_MAX}", TOO_LARGE),
     },
+    ("const peerbus_loan *", "loan"): {
+        "null": ("NULL", INVALID),
+        "null_data": ("&(peerbus_loan){NULL, 5, ignore_release, NULL}", INVALID),
+        "null_release": ('&(peerbus_loan){"hello", 5, NULL, NULL}', INVALID),
+        "too_large": ("&(peerbus_loan){big, SIZE_MAX, ignore_release, NULL}", TOO_LARGE),
+    },
     ("const peerbus_message *", "messages"): {
         "null": ("NULL", INVALID),
         "null_channel": ("&(peerbus_message){.id = 1}", INVALID),
@@ -542,6 +548,16 @@ FUNCTIONS = {
             Wait("for_room", until_it_fails(RETRY_INT, "peerbus_send(SPARE, spare_direct, big, BIG_BYTES, 60000)")),
         ),
     ),
+    "peerbus_send_lent": Function(
+        {**LIVE, "channel": "direct", "loan": '&(peerbus_loan){"hello", 5, ignore_release, NULL}', "timeout_ms": "5000"},
+        waits=(
+            Wait(
+                "for_room",
+                "peerbus_loan loan = {big, BIG_BYTES, ignore_release, NULL}; "
+                + until_it_fails(RETRY_INT, "peerbus_send_lent(SPARE, spare_direct, &loan, 60000)"),
+            ),
+        ),
+    ),
     "peerbus_channel_open": Function({**LIVE, "channel": "direct", "events": "1 << PEERBUS_TAKEN"}),
     "peerbus_channel_send": Function(
         {**HANDLE, "data": '"hello"', "size": "5", "timeout_ms": "5000", "id": "&(uint64_t){0}"},
@@ -550,6 +566,19 @@ FUNCTIONS = {
             Wait(
                 "for_room",
                 until_it_fails(RETRY_INT, "peerbus_channel_send(SPARE, spare_handle, big, BIG_BYTES, 60000, NULL)"),
+            ),
+        ),
+    ),
+    "peerbus_channel_send_lent": Function(
+        {
+            **HANDLE, "loan": '&(peerbus_loan){"hello", 5, ignore_release, NULL}', "timeout_ms": "5000",
+            "id": "&(uint64_t){0}",
+        },
+        waits=(
+            Wait(
+                "for_room",
+                "peerbus_loan loan = {big, BIG_BYTES, ignore_release, NULL}; "
+                + until_it_fails(RETRY_INT, "peerbus_channel_send_lent(SPARE, spare_handle, &loan, 60000, NULL)"),
             ),
         ),
     ),

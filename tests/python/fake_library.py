@@ -9,6 +9,15 @@ from peerbus import Message, _compiled
 _for_ever = []  # what messages may still refer to when the library of their test is gone
 
 
+NOWHERE = {
+    name: 0
+    for name in (
+        "batch_free", "send", "send_lent", "channel_send", "channel_send_lent", "channel_send_batch", "publish_batch",
+    )
+}
+"""Addresses of the library's functions for an accelerator that calls none of them."""
+
+
 class UncompiledCalls:
     def messages(self, batch):
         return None
@@ -19,9 +28,7 @@ def compiled_calls(free):
     pointer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(free)
     address = ctypes.cast(pointer, ctypes.c_void_p).value
     _for_ever.append(pointer)
-    return _compiled.accelerator.Calls(
-        Message, batch_free=address, send=0, channel_send=0, channel_send_batch=0, publish_batch=0
-    )
+    return _compiled.accelerator.Calls(Message, **{**NOWHERE, "batch_free": address})
 
 
 class FakeLibrary:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_library import NOWHERE
 from harness import missing
 
 import peerbus
@@ -55,6 +56,30 @@ def test_a_payload_is_held_for_the_call_only(pair):
     assert received == [b"data", b"data", b"data", text, b"dt"] * 10
 
 
+def test_large_bytes_are_lent_and_come_back_once_acknowledged(pair):
+    one, other = pair
+    channel = one.channel(other.peer_id, "large")
+    payload = bytes(range(256)) * 4096
+    before = sys.getrefcount(payload)
+    channel.send(payload)
+    one.send(other.peer_id, payload)
+    for _ in range(2):
+        assert bytes(other.receive(timeout=20).data) == payload
+    channel.send(b"is written when the payload is no longer").accepted(20)
+    one.send(other.peer_id, b"too")
+    one.flush(other.peer_id, timeout=20)
+    one.send(other.peer_id, b"takes back what was lent")
+    assert sys.getrefcount(payload) == before
+
+
+def test_large_memory_that_can_change_is_copied(pair):
+    one, other = pair
+    payload = bytearray(b"a" * (1 << 20))
+    one.send(other.peer_id, payload)
+    payload[:] = b"b" * len(payload)
+    assert bytes(other.receive(timeout=20).data) == b"a" * len(payload)
+
+
 @pytest.mark.parametrize("data", ["text", 3, None, [b"x"]], ids=lambda data: type(data).__name__)
 def test_what_is_no_buffer_is_a_type_error_and_nothing_is_sent(pair, data):
     alice, bob = pair
@@ -100,8 +125,8 @@ def test_an_accelerator_of_another_library_is_refused(accelerator):
 
 def test_calls_refuse_wrong_arguments(accelerator):
     with pytest.raises(TypeError):
-        accelerator.Calls(str, batch_free=0, send=0, channel_send=0, channel_send_batch=0, publish_batch=0)
-    calls = accelerator.Calls(peerbus.Message, batch_free=0, send=0, channel_send=0, channel_send_batch=0, publish_batch=0)
+        accelerator.Calls(str, **NOWHERE)
+    calls = accelerator.Calls(peerbus.Message, **NOWHERE)
     for attempt in (lambda: calls.send(0, b"c"), lambda: calls.send("0", b"c", b""), lambda: calls.send(0, "c", b""),
                     lambda: calls.channel_send_many(0, 0, 3, 0, 1)):
         with pytest.raises(TypeError):

@@ -14,7 +14,9 @@ typedef struct {
     PyObject *message; /* the type of the messages that messages() makes, derived from Record */
     batch_free_function free_batch;
     __typeof__(&peerbus_send) send;
+    __typeof__(&peerbus_send_lent) send_lent;
     __typeof__(&peerbus_channel_send) channel_send;
+    __typeof__(&peerbus_channel_send_lent) channel_send_lent;
     __typeof__(&peerbus_channel_send_batch) channel_send_batch;
     __typeof__(&peerbus_publish_batch) publish_batch;
     PyObject *texts[TEXTS]; /* str by hash: the texts of batches, which come again and again */
@@ -22,11 +24,12 @@ typedef struct {
 
 static PyObject *calls_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"message", "batch_free", "send", "channel_send", "channel_send_batch", "publish_batch", NULL};
+    static char *names[] = {"message",      "batch_free",        "send",               "send_lent",
+                            "channel_send", "channel_send_lent", "channel_send_batch", "publish_batch", NULL};
     PyObject *message;
-    unsigned long long batch_free, send, channel_send, channel_send_batch, publish_batch;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OKKKKK:Calls", names, &message, &batch_free, &send, &channel_send,
-                                     &channel_send_batch, &publish_batch))
+    unsigned long long batch_free, send, send_lent, channel_send, channel_send_lent, channel_send_batch, publish_batch;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OKKKKKKK:Calls", names, &message, &batch_free, &send, &send_lent,
+                                     &channel_send, &channel_send_lent, &channel_send_batch, &publish_batch))
         return NULL;
     accelerator_state *state = state_of(type);
     if (!PyType_Check(message) || !PyType_IsSubtype((PyTypeObject *)message, (PyTypeObject *)state->record)) {
@@ -42,7 +45,9 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
     self->message = message;
     self->free_batch = (batch_free_function)(uintptr_t)batch_free;
     self->send = (__typeof__(&peerbus_send))(uintptr_t)send;
+    self->send_lent = (__typeof__(&peerbus_send_lent))(uintptr_t)send_lent;
     self->channel_send = (__typeof__(&peerbus_channel_send))(uintptr_t)channel_send;
+    self->channel_send_lent = (__typeof__(&peerbus_channel_send_lent))(uintptr_t)channel_send_lent;
     self->channel_send_batch = (__typeof__(&peerbus_channel_send_batch))(uintptr_t)channel_send_batch;
     self->publish_batch = (__typeof__(&peerbus_publish_batch))(uintptr_t)publish_batch;
     return (PyObject *)self;
@@ -101,13 +106,13 @@ static int expect(Py_ssize_t count, Py_ssize_t expected)
     return -1;
 }
 
-/* The arguments (instance, channel, data); the payload is then held in place. */
-static int parse_message(PyObject *const *arguments, Py_ssize_t count, int *instance, const char **channel, Py_buffer *view)
+/* The arguments (instance, channel, data) but for the payload. */
+static int parse_message(PyObject *const *arguments, Py_ssize_t count, int *instance, const char **channel)
 {
     if (expect(count, 3) || parse_int(arguments[0], instance))
         return -1;
     *channel = PyBytes_AsString(arguments[1]);
-    return *channel ? pin(arguments[2], view) : -1;
+    return *channel ? 0 : -1;
 }
 
 /* send(instance, channel, data) -> 0 or a negative code. Never waits for room. */
@@ -117,7 +122,19 @@ static PyObject *calls_send(PyObject *object, PyObject *const *arguments, Py_ssi
     int instance, result;
     const char *channel;
     Py_buffer view;
-    if (parse_message(arguments, count, &instance, &channel, &view))
+    peerbus_loan loan;
+    loans_end();
+    if (parse_message(arguments, count, &instance, &channel))
+        return NULL;
+    if (loan_begin(arguments[2], &loan)) {
+        Py_BEGIN_ALLOW_THREADS
+        result = self->send_lent(instance, channel, &loan, 0);
+        Py_END_ALLOW_THREADS
+        if (result < 0)
+            loan_refused(&loan);
+        return PyLong_FromLong(result);
+    }
+    if (pin(arguments[2], &view))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     result = self->send(instance, channel, address(&view), (size_t)view.len, 0);
@@ -133,12 +150,24 @@ static PyObject *calls_channel_send(PyObject *object, PyObject *const *arguments
     int instance, handle, result;
     uint64_t id = 0;
     Py_buffer view;
-    if (expect(count, 3) || parse_int(arguments[0], &instance) || parse_int(arguments[1], &handle) || pin(arguments[2], &view))
+    peerbus_loan loan;
+    loans_end();
+    if (expect(count, 3) || parse_int(arguments[0], &instance) || parse_int(arguments[1], &handle))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    result = self->channel_send(instance, handle, address(&view), (size_t)view.len, 0, &id);
-    Py_END_ALLOW_THREADS
-    PyBuffer_Release(&view);
+    if (loan_begin(arguments[2], &loan)) {
+        Py_BEGIN_ALLOW_THREADS
+        result = self->channel_send_lent(instance, handle, &loan, 0, &id);
+        Py_END_ALLOW_THREADS
+        if (result < 0)
+            loan_refused(&loan);
+    } else {
+        if (pin(arguments[2], &view))
+            return NULL;
+        Py_BEGIN_ALLOW_THREADS
+        result = self->channel_send(instance, handle, address(&view), (size_t)view.len, 0, &id);
+        Py_END_ALLOW_THREADS
+        PyBuffer_Release(&view);
+    }
     return result < 0 ? PyLong_FromLong(result) : PyLong_FromUnsignedLongLong(id);
 }
 
@@ -189,6 +218,7 @@ static PyObject *calls_channel_send_many(PyObject *object, PyObject *const *argu
     int instance, handle, first, count, result;
     uint64_t id = 0;
     packed messages;
+    loans_end();
     if (expect(given, 5) || parse_int(arguments[0], &instance) || parse_int(arguments[1], &handle) ||
         parse_int(arguments[3], &first) || parse_int(arguments[4], &count) || pack(&messages, arguments[2], first, count))
         return NULL;
@@ -207,7 +237,7 @@ static PyObject *calls_publish(PyObject *object, PyObject *const *arguments, Py_
     const char *channel;
     peerbus_publication publication;
     Py_buffer view;
-    if (parse_message(arguments, count, &instance, &channel, &view))
+    if (parse_message(arguments, count, &instance, &channel) || pin(arguments[2], &view))
         return NULL;
     peerbus_slice slice = {address(&view), (size_t)view.len};
     Py_BEGIN_ALLOW_THREADS
@@ -301,6 +331,7 @@ static PyObject *calls_messages(PyObject *object, PyObject *argument)
     peerbus_batch *batch = PyLong_AsVoidPtr(argument);
     if (!batch && PyErr_Occurred())
         return NULL;
+    loans_end();
     for (uint64_t i = 0; i < batch->count; i++)
         if (batch->messages[i].flags & ~(uint64_t)PLAIN_FLAGS)
             Py_RETURN_NONE;

@@ -22,7 +22,9 @@ class Calls:
         message: Type[Message],
         batch_free: int,
         send: int,
+        send_lent: int,
         channel_send: int,
+        channel_send_lent: int,
         channel_send_batch: int,
         publish_batch: int,
     ) -> None: ...

@@ -328,7 +328,8 @@ class Node(_Face):
     async def send(self, to: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Puts a message into the outbound queue of a peer id (its channel ``main``) or of a direct channel.
 
-        When it returns, the data is copied. While there is no room it waits, in the order of the calls; then it raises
+        When it returns, the data may change: it is copied, but for ``bytes`` of at least 256 KiB, which never do and are held
+        until the peer has them. While there is no room it waits, in the order of the calls; then it raises
         WouldBlockError at the timeout, and nothing was sent. A message that was taken and then lost is a
         ``messages_lost`` event. Raises NotConnectedError, InvalidArgumentError, TooLargeError, ClosedError."""
         if not self._core.try_send(to, data):

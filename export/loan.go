@@ -1,0 +1,71 @@
+package main
+
+// #include "shim.h"
+//
+// static void pb_release(void (*release)(void *), void *context) { release(context); }
+import "C"
+
+import (
+	"fmt"
+
+	"peerbus/node"
+)
+
+//export go_peerbus_send_lent
+func go_peerbus_send_lent(number C.int, channel *C.char, channelLength C.size_t, lent *C.peerbus_loan, timeoutMs C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_send_lent", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	timeout, err := timeoutArgument(timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
+	name, err := i.channelArgument(channel, channelLength)
+	if err != nil {
+		return fail(problem, err)
+	}
+	payload, release, err := i.loanArgument(lent)
+	if err != nil {
+		return fail(problem, err)
+	}
+	call := i.callContext(timeout)
+	defer call.end()
+	if err := i.node.SendLent(call, name, payload, release); err != nil {
+		return fail(problem, err)
+	}
+	return C.PEERBUS_OK
+}
+
+//export go_peerbus_channel_send_lent
+func go_peerbus_channel_send_lent(number, handle C.int, lent *C.peerbus_loan, timeoutMs C.int, id *C.uint64_t, problem *C.char) (code C.int) {
+	i, c, call, err := onHandle(number, handle, timeoutMs)
+	defer guard("peerbus_channel_send_lent", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	defer call.end()
+	payload, release, err := i.loanArgument(lent)
+	if err != nil {
+		return fail(problem, err)
+	}
+	sent, err := c.SendLent(call, payload, release)
+	if err != nil {
+		return fail(problem, err)
+	}
+	if id != nil {
+		*id = C.uint64_t(sent)
+	}
+	return C.PEERBUS_OK
+}
+
+// loanArgument answers the lent payload and what gives it back.
+func (i *instance) loanArgument(lent *C.peerbus_loan) ([]byte, func(), error) {
+	if lent == nil || lent.release == nil {
+		return nil, nil, fmt.Errorf("%w: a loan and its release must not be NULL", node.ErrArgument)
+	}
+	payload, err := bytesArgument(lent.data, uint64(lent.size), i.maxMessage())
+	release, context := lent.release, lent.context
+	return payload, func() { C.pb_release(release, context) }, err
+}
