@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"peerbus/node/pause"
 	"peerbus/node/session"
 )
 
@@ -78,7 +79,7 @@ func (o *outbound) step() bool {
 	}
 	if class != ClassControl && o.gathersLocked() {
 		o.state.Unlock()
-		pause(gatherTime)
+		pause.For(gatherTime)
 		return true
 	}
 	piece, more := sender.NextPiece(stream.generation)

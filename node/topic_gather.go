@@ -1,6 +1,10 @@
 package node
 
-import "sync"
+import (
+	"sync"
+
+	"peerbus/node/pause"
+)
 
 // gathering says whether the writer of a subscriber waits for more, in a burst of publications.
 //
@@ -36,7 +40,7 @@ func (g *topicGather) add(waiting []*outbound) {
 		return
 	}
 	g.state.running = g.node.spawn("gathering of a topic", func() {
-		pause(gatherTime)
+		pause.For(gatherTime)
 		endWait(g.take())
 	})
 	if !g.state.running { // the node is closing, and sends what waits

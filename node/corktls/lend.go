@@ -32,11 +32,11 @@ func (c *Conn) Await(take func() bool, leave func()) error { return c.cork.lent.
 // Poll is Await for one who has the right to read and does not want to wait. It tells whether something has come.
 func (c *Conn) Poll() bool { return c.cork.lent.poll() }
 
-// Quiet makes the kernel wake nobody who awaits a small message; somebody looks by Poll meanwhile, or at the socket, which it
-// answers. When it is switched off what has come is told.
-func (c *Conn) Quiet(on bool) (descriptor int, err error) {
+// Quiet makes the kernel wake nobody who awaits less than so many bytes; somebody looks by Poll meanwhile, or at the socket, which
+// it answers. With 1 everybody is told again, of what has come, too.
+func (c *Conn) Quiet(least int) (descriptor int, err error) {
 	if c.cork.lent == nil {
 		return 0, errors.ErrUnsupported
 	}
-	return c.cork.lent.quiet(on)
+	return c.cork.lent.quiet(least)
 }

@@ -8,12 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// awaitedBytes is what a wait for the network takes from the kernel when it ends: a lone small message.
-	awaitedBytes = 4 << 10
-	// quietBytes is how much must wait in a quiet socket until the kernel tells Go's poller.
-	quietBytes = 16 << 10
-)
+// awaitedBytes is what a wait for the network takes from the kernel when it ends: a lone small message.
+const awaitedBytes = 4 << 10
 
 // lent is the reading side of the network connection when nothing waits inside TLS: Read never does, and await waits without
 // the locks of TLS, so that another goroutine may read meanwhile. Whoever has the right to read owns it, see Conn.Await.
@@ -100,12 +96,8 @@ func (l *lent) poll() bool {
 	return l.raw.Control(func(fd uintptr) { some = l.look(fd) }) == nil && some
 }
 
-// quiet has the kernel wake nobody for a small message, or, when it is over, for what came meanwhile.
-func (l *lent) quiet(on bool) (descriptor int, err error) {
-	least := 1
-	if on {
-		least = quietBytes
-	}
+// quiet has the kernel tell Go's poller when so many bytes wait.
+func (l *lent) quiet(least int) (descriptor int, err error) {
 	controlled := l.raw.Control(func(fd uintptr) {
 		descriptor, err = int(fd), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, least)
 	})

@@ -5,27 +5,59 @@ import (
 	"time"
 
 	"peerbus/node/corktls"
+	"peerbus/node/pause"
 )
 
 // maxBorrowed is how many pieces somebody who does not wait reads for others.
 const maxBorrowed = 64
+
+const (
+	// quietBytes is how much must wait for the kernel to wake the reader while somebody attends.
+	quietBytes = 16 << 10
+	// napFrom is how much must have come without a wait, and how much the reader must want more, for a nap to be worth it. A
+	// connection that brings less in the time of a nap has none.
+	napFrom = 64 << 10
+	napTime = 50 * time.Microsecond
+	// napBytes is how much must wait for the kernel to wake anybody between naps.
+	napBytes = 512 << 10
+)
 
 // lender is a connection that is waited for without reading it: see corktls.Conn.
 type lender interface {
 	Lend() bool
 	Await(take func() bool, leave func()) error
 	Poll() bool
-	Quiet(on bool) (descriptor int, err error)
+	Quiet(least int) (descriptor int, err error)
 }
 
 // await waits for the network and gives use up meanwhile.
 func (pm *pump) await() error {
+	pm.fresh = 0
+	if pm.napping {
+		pm.napping = false
+		_, _ = pm.lender.Quiet(1) // a connection that is closed wakes those who wait anyway
+	}
 	pm.use.Unlock()
 	err := pm.lender.Await(pm.takeBack, pm.use.Unlock)
 	if err != nil {
 		pm.use.Lock()
 	}
 	return err
+}
+
+// nap waits for more of a large message that comes fast, without being woken for each piece of it: waking a thread that sleeps in
+// the kernel's poller costs both processes as much as a piece does. It answers whether something has come.
+func (pm *pump) nap(missing int) bool {
+	if pm.fresh < napFrom || missing < napFrom {
+		return false
+	}
+	if !pm.napping {
+		_, err := pm.lender.Quiet(napBytes)
+		pm.napping = err == nil
+	}
+	pm.fresh = 0
+	pause.For(napTime)
+	return pm.lender.Poll()
 }
 
 // takeBack notes that the wait was over before it looks whether somebody borrows: who does looks at the note when done.
@@ -90,12 +122,12 @@ func (c *Conn) Attend() (descriptor int, ok bool) {
 	if c.pump.lender == nil {
 		return 0, false
 	}
-	descriptor, err := c.pump.lender.Quiet(true)
+	descriptor, err := c.pump.lender.Quiet(quietBytes)
 	return descriptor, err == nil
 }
 
 // Leave ends Attend.
-func (c *Conn) Leave() { _, _ = c.pump.lender.Quiet(false) } // a connection that is closed wakes those who wait anyway
+func (c *Conn) Leave() { _, _ = c.pump.lender.Quiet(1) } // a connection that is closed wakes those who wait anyway
 
 // readAtOnce reads what is there.
 func (s *Stream) readAtOnce(p []byte) (int, error) {

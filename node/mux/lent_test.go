@@ -254,3 +254,28 @@ func TestABorrowerLeavesTheNetworkAloneWhileTheInboxHasWhatCameBefore(t *testing
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+func TestAReaderThatNapsIsWokenAgainWhenLessComes(t *testing.T) {
+	onBoth(t, func(t *testing.T, a, b *Conn) {
+		near, far := open(t, a, b)
+		sent := make([]byte, 8<<20)
+		_, _ = rand.Read(sent)
+		quick := len(sent) - 3
+		written := run(func() error {
+			_, err := near.Write(sent[:quick])
+			return err
+		})
+		got := make([]byte, len(sent))
+		read := run(func() error { _, err := io.ReadFull(far, got); return err })
+		if err := soon(t, "the quick part", written); err != nil {
+			t.Fatal(err)
+		}
+		for _, late := range sent[quick:] {
+			time.Sleep(5 * time.Millisecond) // longer than the reader naps
+			_, _ = near.Write([]byte{late})
+		}
+		if err := soon(t, "the rest", read); err != nil || !bytes.Equal(got, sent) {
+			t.Fatalf("what was read is not what was written, %v", err)
+		}
+	})
+}

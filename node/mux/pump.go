@@ -54,6 +54,8 @@ type pump struct {
 	left     int     // payload bytes of the frame that are still to come
 	target   *Stream // whose they are; nil: nobody's
 	scratch  [blockBytes]byte
+	fresh    int  // bytes read since the last wait
+	napping  bool // the kernel wakes nobody for what naps look for
 	handed   bool // a stream got something that its reader waits for
 }
 
@@ -70,6 +72,9 @@ func (pm *pump) lead(s *Stream, p []byte) int {
 		pm.handed = false
 		n, err := pm.step(s, p)
 		if err == corktls.ErrNothing {
+			if pm.nap(len(p)) {
+				continue
+			}
 			err = pm.await()
 		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -214,6 +219,7 @@ func (pm *pump) step(leader *Stream, p []byte) (int, error) {
 func (pm *pump) read(p []byte) (int, error) {
 	n, err := pm.conn.network.Read(p)
 	if n > 0 {
+		pm.fresh += n
 		pm.conn.heard.Add(1)
 		return n, nil // the error, if any, comes again
 	}
