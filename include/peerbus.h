@@ -287,7 +287,8 @@ char *GetConnectedPeers(int instance);
  *                  limit), lost, failure, failures}]
  *   relay_service  null, or the counters of GetStatistics' "relay"
  *   hole_punches   the last 32: [{peer, time, way, direct, attempts, took_ms, reason}], see the hole_punch event
- *   connections    peers by their best connection: direct, relayed; limited: those of the relayed ones
+ *   connections    peers by their best connection: direct, relayed; limited: those of the relayed ones; lingering: relayed
+ *                  connections beside a direct one, and what holds them open [{peer, address, protocols}]
  *   webrtc         enabled, stun_servers, turn_servers (without accounts), connections [as InitiateWebRTCConnection answers],
  *                  counts {open, opened, failed, refused}, last_failure {peer, time, reason} or null
  *   discovery      dht {state, server, prefix, peers, failed}, mdns {state, service, reason}, searches, searches_running,
@@ -444,6 +445,8 @@ char *GetRendezvousPeers(int instance);
  *   peer_connected     peer, direction, address, relayed, limited    first connection of an application peer; limited: through
  *                                                             a relay with limits, so it takes no part in topics
  *   connection_direct  peer, address                          a direct connection beside the relayed one; messages move to it
+ *   topics_moved       peer, address                          what gossip sends to the peer goes by this direct connection from
+ *                                                             now on, no longer through the relay; nothing was lost
  *   hole_punch         peer, way ("near"|"dial"|"punch"), direct, attempts, took_ms, reason    how an attempt at one ended
  *   peer_disconnected  peer                                   10 s after its last connection ended, at once if we closed it
  *   addresses_changed  addresses                              own addresses, each with /p2p/<id>

@@ -91,6 +91,15 @@ type DiagnosedConnections struct {
 	Direct  int `json:"direct"`
 	Relayed int `json:"relayed"` // only so
 	Limited int `json:"limited"` // of the relayed ones, those that the relay limits
+
+	Lingering []LingeringConnection `json:"lingering"` // of peers with a direct one, too
+}
+
+// LingeringConnection is a relayed connection beside a direct one. It is closed once it has no streams.
+type LingeringConnection struct {
+	Peer      string   `json:"peer"`
+	Address   string   `json:"address"`
+	Protocols []string `json:"protocols"` // of its streams, sorted, each once
 }
 
 // diagnosisParts are filled by other files of this package: "webrtc" and "discovery". A part answers facts that marshal to
@@ -259,11 +268,14 @@ func (r *relays) list() []DiagnosedRelay {
 }
 
 func (n *Node) diagnoseConnections() DiagnosedConnections {
-	var answer DiagnosedConnections
+	answer := DiagnosedConnections{Lingering: []LingeringConnection{}}
 	for _, id := range n.host.Network().Peers() {
 		switch {
 		case n.punches.direct(id):
 			answer.Direct++
+			for _, c := range n.punches.relayedConns(id) {
+				answer.Lingering = append(answer.Lingering, lingering(c))
+			}
 		case n.host.Network().Connectedness(id) == network.Limited:
 			answer.Limited++
 			answer.Relayed++
@@ -272,4 +284,13 @@ func (n *Node) diagnoseConnections() DiagnosedConnections {
 		}
 	}
 	return answer
+}
+
+func lingering(c network.Conn) LingeringConnection {
+	protocols := []string{}
+	for _, s := range c.GetStreams() {
+		protocols = append(protocols, string(s.Protocol()))
+	}
+	slices.Sort(protocols)
+	return LingeringConnection{c.RemotePeer().String(), c.RemoteMultiaddr().String(), slices.Compact(protocols)}
 }

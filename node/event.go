@@ -21,6 +21,7 @@ const (
 	EventRendezvousUpdated = "rendezvous_updated"
 	EventMessagesLost      = "messages_lost"
 	EventConnectionDirect  = "connection_direct"
+	EventTopicsMoved       = "topics_moved"
 	EventHolePunch         = "hole_punch"
 	EventRelayReserved     = "relay_reserved"
 	EventRelayLost         = "relay_lost"

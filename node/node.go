@@ -215,6 +215,7 @@ func (n *Node) start() error {
 	}
 	n.handle(HelloProtocol, n.acceptHello)
 	n.handle(RendezvousProtocol, n.acceptFetch)
+	n.handle(TopicMoveProtocol, n.topics.moves.accept)
 	if err := n.topics.start(); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/multiformats/go-multistream"
 
 	"peerbus/node/mux"
@@ -88,14 +89,19 @@ func (o *outbound) newStream(ctx context.Context) (network.Stream, error) {
 	if c == nil || c.IsClosed() {
 		return o.node.host.NewStream(network.WithNoDial(ctx, "channel"), o.peer.id, session.Protocol)
 	}
+	return streamOn(ctx, c, session.Protocol)
+}
+
+// streamOn opens a stream of a protocol on this very connection.
+func streamOn(ctx context.Context, c network.Conn, id protocol.ID) (network.Stream, error) {
 	raw, err := c.NewStream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Reset() })
 	defer stop()
-	if err = raw.SetProtocol(session.Protocol); err == nil {
-		err = multistream.SelectProtoOrFail(session.Protocol, raw)
+	if err = raw.SetProtocol(id); err == nil {
+		err = multistream.SelectProtoOrFail(id, raw)
 	}
 	if err != nil {
 		_ = raw.Reset()

@@ -51,11 +51,16 @@ type PunchRecord struct {
 // punches turns relayed connections into direct ones. libp2p runs DCUtR, but only between nodes that know a public address of
 // their own, and it dials no private ones; this adds the dial on a shared LAN or machine, and tells how everything ended.
 //
-//	relayed --DCUtR, or a near dial--> direct --chat moves (link_move.go), relayed connection unused--> relayed one closed
-//	   '--neither works--> stays relayed
+//	relayed --DCUtR, or a near dial--> direct --everything moves, relayed connection unused--> relayed one closed
+//	   ^'--neither works--> stays relayed                                                            |
+//	   '------------- the direct one ended: whoever had dialled through the relay does so again (way_back.go)
+//
+// Chat moves as link_move.go says, acknowledged channels as outbound_stream.go, topics as topic_move.go. Limited relayed connections
+// carry no topics; pub/sub begins on the direct one.
 type punches struct {
 	node     *Node
 	service  *punchService
+	back     *waysBack
 	patience time.Duration // diallerPatience, but in tests
 	linger   time.Duration // relayedLinger, but in tests
 
@@ -71,7 +76,7 @@ type punches struct {
 }
 
 func newPunches(n *Node) *punches {
-	p := &punches{node: n, service: newPunchService(n), patience: diallerPatience, linger: relayedLinger}
+	p := &punches{node: n, service: newPunchService(n), back: newWaysBack(n), patience: diallerPatience, linger: relayedLinger}
 	p.state.attempts = map[peer.ID]int{}
 	p.state.busy = map[peer.ID]chan struct{}{}
 	p.state.idle = make(chan struct{})
@@ -83,6 +88,9 @@ func (p *punches) start() {
 	p.node.host.Network().Notify(&network.NotifyBundle{
 		ConnectedF: func(_ network.Network, c network.Conn) {
 			p.node.run("connection event", func() { p.connected(c) })
+		},
+		DisconnectedF: func(_ network.Network, c network.Conn) {
+			p.node.run("connection event", func() { p.back.disconnected(c) })
 		},
 	})
 }
@@ -108,9 +116,11 @@ func (p *punches) connected(c network.Conn) {
 		return
 	}
 	id := c.RemotePeer()
-	if p.relayedConns(id) == nil {
+	relayed := p.relayedConns(id)
+	if relayed == nil {
 		return
 	}
+	p.back.note(id, relayed)
 	if isWebRTC(c) {
 		p.overtaken(id)
 	}
@@ -132,10 +142,17 @@ func (p *punches) relayedConns(id peer.ID) []network.Conn {
 }
 
 // direct tells whether a direct connection to the peer lives.
-func (p *punches) direct(id peer.ID) bool {
-	return slices.ContainsFunc(p.node.host.Network().ConnsToPeer(id), func(c network.Conn) bool {
-		return !isRelayed(c.RemoteMultiaddr()) && !c.IsClosed()
-	})
+func (p *punches) direct(id peer.ID) bool { return p.directConn(id) != nil }
+
+// directConn answers the newest direct connection to the peer; nil: there is none.
+func (p *punches) directConn(id peer.ID) network.Conn {
+	var newest network.Conn
+	for _, c := range p.node.host.Network().ConnsToPeer(id) {
+		if !isRelayed(c.RemoteMultiaddr()) && !c.IsClosed() && (newest == nil || c.Stat().Opened.After(newest.Stat().Opened)) {
+			newest = c
+		}
+	}
+	return newest
 }
 
 // improve looks for a direct way to a peer that came through a relay.
@@ -274,12 +291,13 @@ func (p *punches) unclaim(id peer.ID) {
 	delete(p.state.busy, id)
 }
 
-// retireRelayed closes the relayed connections of a peer with a direct one, once they carry nothing: relays have few circuits.
-// Topics that run over a relayed connection without limits stay there, since pub/sub cannot change streams without loss.
+// retireRelayed moves topics to the direct connection (channels do that by themselves), and closes the relayed ones of the peer
+// once they carry nothing: relays have few circuits. It waits for linger first, since a fresh direct connection may not last.
 func (p *punches) retireRelayed(id peer.ID) {
 	ticker := time.NewTicker(p.linger)
 	defer ticker.Stop()
 	for {
+		p.node.topics.moves.leaveRelay(id)
 		select {
 		case <-ticker.C:
 		case <-p.node.ctx.Done():

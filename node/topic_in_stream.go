@@ -7,7 +7,7 @@ import (
 
 // SetStreamHandler counts the RPCs over which pubsub gives a peer's stream up, without a word to its tracer.
 func (h topicHost) SetStreamHandler(id protocol.ID, handler network.StreamHandler) {
-	h.Host.SetStreamHandler(id, func(raw network.Stream) {
+	h.Host.SetStreamHandler(id, h.node.topics.moves.serve(func(raw network.Stream) {
 		s := &topicInStream{Stream: raw}
 		handler(s)
 		if s.failed || h.node.ctx.Err() != nil {
@@ -18,7 +18,7 @@ func (h topicHost) SetStreamHandler(id protocol.ID, handler network.StreamHandle
 			reason = lossOversize
 		}
 		h.node.losses.add(directionIn, reason, "", raw.Conn().RemotePeer().String(), 1)
-	})
+	}))
 }
 
 // topicInStream is read by pubsub on the goroutine of its handler: the length of an RPC byte by byte, then the RPC.

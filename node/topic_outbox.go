@@ -78,6 +78,16 @@ func (o *topicOutboxes) opened(p peer.ID, s *topicStream) {
 	o.ofLocked(p).stream = s
 }
 
+// streamOf answers the stream to a peer; nil: none is open.
+func (o *topicOutboxes) streamOf(p peer.ID) *topicStream {
+	o.state.Lock()
+	defer o.state.Unlock()
+	if box := o.state.byPeer[p]; box != nil {
+		return box.stream
+	}
+	return nil
+}
+
 // expect notes an own message that is about to go to the router, which works on its own goroutine.
 func (o *topicOutboxes) expect(number uint64) {
 	o.state.Lock()

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ func (h topicHost) Connect(ctx context.Context, info peer.AddrInfo) error {
 }
 
 func (h topicHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
+	h.node.topics.moves.pause(ctx, p)
 	outboxes := h.node.topics.outboxes
 	s, err := h.Host.NewStream(network.WithNoDial(ctx, "pubsub"), p, ids...)
 	if err != nil {
@@ -37,6 +39,7 @@ func (h topicHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID)
 		return nil, err
 	}
 	stream := &topicStream{Stream: s, outboxes: outboxes, peer: p, ended: make(chan struct{})}
+	stream.carried.by = s
 	outboxes.opened(p, stream)
 	return stream, nil
 }
@@ -55,7 +58,8 @@ const (
 
 // topicStream is written by pubsub, one whole RPC with its length prefix per Write. A lone one leaves at once; those of a burst leave
 // together, because each write costs a record, a system call, and a wake-up of the peer. The peer writes nothing on it: the one
-// Read that pubsub does returns when the peer has read everything and closed, or is gone.
+// Read that pubsub does returns when the peer has read everything and closed, or is gone. The embedded stream is the first one,
+// which tells peer and protocol; what carries the RPCs may change once, from a relayed connection to a direct one (topic_move.go).
 type topicStream struct {
 	network.Stream
 	outboxes *topicOutboxes
@@ -70,6 +74,13 @@ type topicStream struct {
 		last       time.Time
 		fast       int   // RPCs in a row that followed fast
 		err        error // of the write that failed
+	}
+
+	carried struct { // taken inside of out
+		sync.Mutex
+		by     network.Stream
+		before network.Stream // half-closed, the peer has yet to read the rest; nil: none
+		over   bool           // ended or reset: nothing else may carry it
 	}
 }
 
@@ -111,7 +122,7 @@ func (s *topicStream) flush() {
 	defer s.out.Unlock()
 	s.out.due = false
 	if s.flushLocked() != nil {
-		_ = s.Stream.Reset() // tells pubsub
+		_ = s.Reset() // tells pubsub
 	}
 }
 
@@ -128,7 +139,7 @@ func (s *topicStream) putLocked(frames []byte) error {
 	if s.out.err != nil {
 		return s.out.err
 	}
-	if _, s.out.err = s.Stream.Write(frames); s.out.err == nil {
+	if _, s.out.err = s.carrier().Write(frames); s.out.err == nil {
 		s.outboxes.written(s.peer, frames)
 	}
 	return s.out.err
@@ -138,16 +149,89 @@ func (s *topicStream) putLocked(frames []byte) error {
 func (s *topicStream) Close() error {
 	s.out.Lock()
 	defer s.out.Unlock()
-	return errors.Join(s.flushLocked(), s.Stream.Close())
+	return errors.Join(s.flushLocked(), s.carrier().Close())
+}
+
+func (s *topicStream) carrier() network.Stream {
+	s.carried.Lock()
+	defer s.carried.Unlock()
+	return s.carried.by
+}
+
+func (s *topicStream) relayed() bool { return isRelayed(s.carrier().Conn().RemoteMultiaddr()) }
+
+// moveTo lets another stream carry what is written from now on. When it fails, next is reset and nothing has changed.
+func (s *topicStream) moveTo(next network.Stream) error {
+	s.out.Lock()
+	defer s.out.Unlock()
+	err := s.flushLocked()
+	if err == nil {
+		err = s.carryLocked(next)
+	}
+	if err != nil {
+		_ = next.Reset()
+		return err
+	}
+	_ = s.carried.before.CloseWrite() // fails when the connection is gone, which the peer sees, too
+	return nil
+}
+
+func (s *topicStream) carryLocked(next network.Stream) error {
+	s.carried.Lock()
+	defer s.carried.Unlock()
+	if s.carried.over {
+		return fmt.Errorf("%w: the topic stream has ended", ErrPeerClosed)
+	}
+	if err := next.SetWriteDeadline(time.Now().Add(topicWriteTimeout)); err != nil {
+		return err
+	}
+	s.carried.before, s.carried.by = s.carried.by, next
+	return nil
 }
 
 func (s *topicStream) Read(buffer []byte) (int, error) {
-	n, err := s.Stream.Read(buffer)
-	if err != nil {
-		s.endOnce.Do(func() { close(s.ended) })
+	for {
+		s.carried.Lock()
+		by := s.carried.by
+		if s.carried.before != nil {
+			by = s.carried.before
+		}
+		s.carried.Unlock()
+		n, err := by.Read(buffer)
+		if err == nil || s.endOf(by) {
+			return n, err
+		}
+		_ = by.Close()
 	}
-	return n, err
 }
+
+// endOf notes that the peer has ended a stream. It answers whether that was the last one.
+func (s *topicStream) endOf(ended network.Stream) bool {
+	s.carried.Lock()
+	defer s.carried.Unlock()
+	if ended != s.carried.by {
+		s.carried.before = nil
+		return false
+	}
+	s.carried.over = true
+	s.endOnce.Do(func() { close(s.ended) })
+	return true
+}
+
+func (s *topicStream) Reset() error {
+	s.carried.Lock()
+	by, before := s.carried.by, s.carried.before
+	s.carried.over = true
+	s.carried.Unlock()
+	if before != nil {
+		_ = before.Reset()
+	}
+	return by.Reset()
+}
+
+func (s *topicStream) CloseWrite() error { return s.carrier().CloseWrite() }
+
+func (s *topicStream) SetWriteDeadline(t time.Time) error { return s.carrier().SetWriteDeadline(t) }
 
 // finish half-closes the stream and waits until the peer has read it.
 func (s *topicStream) finish(ctx context.Context) {

@@ -52,6 +52,7 @@ func (t *topicTracer) OnNewOutboundStream(p peer.ID, proto protocol.ID) {
 
 func (t *topicTracer) OnClosedOutboundStream(p peer.ID) {
 	t.outboxes.ended(p)
+	t.node.topics.moves.forgotten(p)
 	t.peers.Lock()
 	defer t.peers.Unlock()
 	delete(t.peers.protocol, p)

@@ -32,6 +32,7 @@ type topics struct {
 	tracer   *topicTracer
 	served   rosterServer
 	outboxes *topicOutboxes
+	moves    *topicMoves
 	scores   *topicScores
 	direct   *directTopics
 	authors  *authorNumbers // of gossip
@@ -102,7 +103,7 @@ func (t *topic) countPeers() int {
 }
 
 func newTopics(n *Node) *topics {
-	t := &topics{node: n, outboxes: newTopicOutboxes(n), scores: &topicScores{node: n}, direct: newDirectTopics(n), authors: newAuthorNumbers()}
+	t := &topics{node: n, outboxes: newTopicOutboxes(n), moves: newTopicMoves(n), scores: &topicScores{node: n}, direct: newDirectTopics(n), authors: newAuthorNumbers()}
 	t.tracer = newTopicTracer(n, t.outboxes)
 	t.state.joined = map[string]*topic{}
 	t.state.guarded = map[string]*topicGuard{}

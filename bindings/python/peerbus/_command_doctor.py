@@ -71,6 +71,7 @@ def report(found: Mapping[str, Any], attempts: List[Dict[str, Any]]) -> str:
     lines.append(f"NAT: TCP {nat['tcp']}, UDP {nat['udp']}; port mapping {nat['port_mapping']}")
     lines += _listed("mapped ports", [f"{one['listen']} -> {one['external']}" for one in nat["mappings"]])
     lines.append("connections: {direct} direct, {relayed} relayed ({limited} limited)".format(**connections))
+    lines += _listed("relayed beside a direct one", [_lingering(one) for one in connections["lingering"]])
     lines += _listed("relays", [_relay(one) for one in found["relays"]])
     lines += _listed("hole punches", [_punch(one) for one in found["hole_punches"]])
     lines += _listed("attempts", [f"{one['what']} {one['target']}: {one['error'] or one['result']}" for one in attempts])
@@ -116,6 +117,10 @@ def _discovery(part: Mapping[str, Any]) -> List[str]:
     dht, mdns = part["dht"], part["mdns"]
     sources = f"discovery: DHT {dht['state']} ({dht['peers']} peers), mDNS {mdns['state']}"
     return [f"{sources}; {part['found']} peers found by {part['searches']} searches"]
+
+
+def _lingering(one: Mapping[str, Any]) -> str:
+    return f"{one['peer']} at {one['address']}: held open by {', '.join(one['protocols']) or 'nothing'}"
 
 
 def _punch(one: Mapping[str, Any]) -> str:
