@@ -20,10 +20,12 @@ const (
 	pmpPatience = 11 * time.Second
 	// pmpTimeout bounds one request to the gateway.
 	pmpTimeout = time.Second
-	// pmpLifetime is that of a mapping, pmpRenewal how often it is renewed; pmpRetry is the pause when nothing answers.
+	// pmpLifetime is that of a mapping, pmpRenewal how often it is renewed.
 	pmpLifetime = 2 * time.Minute
 	pmpRenewal  = pmpLifetime / 3
-	pmpRetry    = 5 * time.Minute
+	// pmpRetry is the first pause when nothing answers, doubled each time up to maxPMPRetry: a router that restarts is back soon.
+	pmpRetry    = 10 * time.Second
+	maxPMPRetry = 5 * time.Minute
 )
 
 // portMapper asks the router for open ports by UPnP, which is libp2p's business, or else by NAT-PMP (RFC 6886). libp2p has a
@@ -31,11 +33,12 @@ const (
 //
 //	UPnP is asked --answers--> UPnP for good
 //	      '--no answer--> NAT-PMP is asked <--pause-- no answer
-//	                              '--answers--> mapped, renewed --silence--> asked again
+//	                              '--answers--> mapped, renewed --silence--> not mapped, asked again
 type portMapper struct {
 	basichost.NATManager // UPnP
 	node                 *Node
 	network              network.Network
+	gateway              func() (pmpGateway, error) // pmpClient, but in tests
 	state                struct {
 		sync.Mutex
 		external netip.Addr // valid while the gateway answers
@@ -46,6 +49,12 @@ type portMapper struct {
 	once    sync.Once
 }
 
+// pmpGateway is a router that is asked by NAT-PMP.
+type pmpGateway interface {
+	GetExternalAddress() (*natpmp.GetExternalAddressResult, error)
+	AddPortMapping(protocol string, internal, external, lifetime int) (*natpmp.AddPortMappingResult, error)
+}
+
 // mappedPort is a port of this machine.
 type mappedPort struct {
 	protocol string // "tcp" or "udp"
@@ -53,7 +62,7 @@ type mappedPort struct {
 }
 
 func newPortMapper(n *Node, listening network.Network) *portMapper {
-	m := &portMapper{NATManager: basichost.NewNATManager(listening), node: n, network: listening}
+	m := &portMapper{NATManager: basichost.NewNATManager(listening), node: n, network: listening, gateway: pmpClient}
 	m.closing, m.ended = make(chan struct{}), make(chan struct{})
 	if !n.spawn("NAT-PMP", func() { defer close(m.ended); m.run() }) {
 		close(m.ended)
@@ -93,13 +102,15 @@ func (m *portMapper) Close() error {
 }
 
 func (m *portMapper) run() {
+	retry := pmpRetry
 	for pause := pmpPatience; m.wait(pause); {
 		if m.NATManager.HasDiscoveredNAT() {
 			break
 		}
-		pause = pmpRetry
 		if m.renew() {
-			pause = pmpRenewal
+			pause, retry = pmpRenewal, pmpRetry
+		} else {
+			pause, retry = retry, min(2*retry, maxPMPRetry)
 		}
 	}
 	m.withdraw()
@@ -120,7 +131,7 @@ func (m *portMapper) wait(pause time.Duration) bool {
 
 // renew maps the ports that are listened on now, and answers whether there is a gateway that does.
 func (m *portMapper) renew() bool {
-	gateway, err := gatewayClient()
+	gateway, err := m.gateway()
 	if err != nil {
 		return m.note(netip.Addr{}, nil)
 	}
@@ -177,7 +188,7 @@ func (m *portMapper) withdraw() {
 	if len(ports) == 0 {
 		return
 	}
-	gateway, err := gatewayClient()
+	gateway, err := m.gateway()
 	if err != nil {
 		return
 	}
@@ -191,7 +202,8 @@ func (m *portMapper) withdraw() {
 // somewhere is an address of the documentation range (RFC 5737): only the route to it is looked up.
 var somewhere = net.IPv4(192, 0, 2, 1)
 
-func gatewayClient() (*natpmp.Client, error) {
+// pmpClient asks the router that this machine's traffic to the internet takes.
+func pmpClient() (pmpGateway, error) {
 	routes, err := netroute.New()
 	if err != nil {
 		return nil, err
