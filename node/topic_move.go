@@ -69,7 +69,7 @@ func newTopicMoves(n *Node) *topicMoves {
 // in its connection until the handler has returned, hence the goroutine.
 func (m *topicMoves) serve(handler network.StreamHandler) network.StreamHandler {
 	return func(s network.Stream) {
-		in := &topicInbound{Stream: s, began: time.Now(), left: make(chan struct{})}
+		in := &topicInbound{Stream: s, left: make(chan struct{})}
 		in.carried.by = s
 		if !m.node.spawn("topic stream", func() { m.read(in, handler) }) {
 			_ = s.Reset()
@@ -188,7 +188,6 @@ func askTopicMove(ctx context.Context, c network.Conn) (network.Stream, error) {
 // topicInbound is read by pubsub. The embedded stream is the first one; it tells peer and protocol.
 type topicInbound struct {
 	network.Stream
-	began    time.Time
 	left     chan struct{} // closed when the first one is not read any more
 	leftOnce sync.Once
 	carried  struct {
@@ -247,8 +246,6 @@ func (in *topicInbound) advance() bool {
 	in.leave()
 	return true
 }
-
-func (in *topicInbound) age() time.Duration { return time.Since(in.began) }
 
 func (in *topicInbound) leave() { in.leftOnce.Do(func() { close(in.left) }) }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -60,7 +61,7 @@ func expectOnlyDirect(t *testing.T, a, b *Node) {
 
 // TestTopicsMoveToTheDirectConnectionWithoutLossRepetitionOrReordering publishes both ways while the connection changes.
 func TestTopicsMoveToTheDirectConnectionWithoutLossRepetitionOrReordering(t *testing.T) {
-	for name, c := range map[string]struct{ count, size int }{"small": {4_000, 64}, "large": {100, 300_000}} {
+	for name, c := range map[string]struct{ count, size int }{"small": {1_000, 64}, "large": {100, 300_000}} {
 		t.Run(name, func(t *testing.T) {
 			a, b, relay := relayedPair(t, limits(manyTopicMessages), lingersFor(20*time.Millisecond))
 			topic := topicName(a.id, "x")
@@ -248,7 +249,9 @@ func TestWhenTheRelayedConnectionBreaksDuringTheMoveTopicsStartAnew(t *testing.T
 		if _, err := a.Publish(within(t), topic, number(1, 0, 50)); err != nil {
 			t.Fatal(err)
 		}
-		got, err := b.queue.Receive(within(t), "", 1000, 0)
-		return err == nil && len(got[len(got)-1].Data) == 50
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // before both have announced themselves none comes
+		defer cancel()
+		got, err := b.queue.Receive(ctx, "", 1000, 0)
+		return err == nil && len(got) > 0 && len(got[len(got)-1].Data) == 50
 	})
 }

@@ -8,9 +8,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// topicRestartDelay is how long pubsub's next stream to a peer waits after the end of the one before, and the age from which a
-// stream of the peer does not count as its answer to that end. The two travel on different connections, so it is more than
-// these differ in their delay.
+// topicRestartDelay is how long pubsub's next stream to a peer waits after the end of the one before. What the other side hears of
+// the two may come by different connections, so it is more than these differ in their delay.
 const topicRestartDelay = 500 * time.Millisecond
 
 // When pubsub's stream to a peer ends while the peer stays connected, pubsub forgets what the peer subscribes to and opens
@@ -20,8 +19,9 @@ const topicRestartDelay = 500 * time.Millisecond
 //	A: stream to B ends; forgets B's subscriptions, resets the stream from B, pauses, opens another, announces
 //	B:    the stream to A ends; forgets A's subscriptions; the stream from A has ended already; pauses, opens another, announces
 //
-// The pause lets the announcement of each come after the other has forgotten. Only peers of this library open another stream
-// whenever one ends, so only they are asked.
+// The pause lets the announcement of each come after the other has forgotten. A stream that came before that, because one side
+// noticed the end of a connection sooner, is one whose announcement was forgotten, and ends likewise. Only peers of this library
+// pause, and open another stream whenever one ends, so only with them it is done.
 
 // forgotten runs on pubsub's event loop, after pubsub forgot a peer.
 func (m *topicMoves) forgotten(id peer.ID) {
@@ -38,7 +38,7 @@ func (m *topicMoves) forgotten(id peer.ID) {
 	}
 	m.state.ended[id] = now
 	in := m.state.inbound[id]
-	if in == nil || in.age() < topicRestartDelay || !m.speaks(id) {
+	if in == nil || !m.speaks(id) {
 		return
 	}
 	m.node.spawn("restarting topics", func() { _ = in.Reset() })
