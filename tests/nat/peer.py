@@ -78,6 +78,22 @@ class Peer:
         """The answer of the send that was begun."""
         return self._sending.result()
 
+    def subscribe(self, topic: str) -> None:
+        self._node.subscribe(topic)
+
+    def begin_publish(self, topic: str, first: int, count: int, size: int, pace: float) -> None:
+        """Numbered messages on a topic, in a thread."""
+        self._sending = self._threads.submit(self._publish, topic, first, count, size, pace)
+
+    def _publish(self, topic: str, first: int, count: int, size: int, pace: float) -> Dict[str, Any]:
+        """How many messages reached how many subscribers."""
+        reached: Dict[int, int] = defaultdict(int)
+        for number in range(first, first + count):
+            message = number.to_bytes(_NUMBER_BYTES, "big") + bytes(max(0, size - _NUMBER_BYTES))
+            reached[int(self._node.publish(topic, message, timeout=_TRY_S))] += 1
+            time.sleep(pace)
+        return {"reached": reached}
+
     def received(self, peer: str, count: int, timeout: float) -> Dict[str, Any]:
         """The numbers that came from the peer, when they are count different ones or the time is over."""
         self._until(lambda: len(set(self._received[peer])) >= count, timeout)
@@ -119,6 +135,17 @@ class Peer:
 
         self._until(lambda: (code in codes()) == present, timeout)
         return {"codes": codes()}
+
+    def await_no_lingering(self, timeout: float) -> Dict[str, Any]:
+        """Until no relayed connection is left beside a direct one; those that are left."""
+        def left() -> List[Any]:
+            return list(self._node.diagnose()["connections"]["lingering"])
+
+        self._until(lambda: not left(), timeout)
+        return {"lingering": left()}
+
+    def await_subscriber(self, topic: str, timeout: float) -> Dict[str, Any]:
+        return {"peers": self._node.wait_for_topic_peers(topic, 1, timeout=timeout)}
 
     def forget(self) -> None:
         with self._changed:

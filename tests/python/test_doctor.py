@@ -89,7 +89,8 @@ def test_a_report_without_advice_says_so():
         "addresses": {"listen": [], "announced": [], "reachable": ["/ip4/11.0.0.1/tcp/1"], "unreachable": [],
                       "observed": [{"address": "/ip4/11.0.0.1/tcp/1", "observers": 2}]},
         "nat": {"tcp": "unknown", "udp": "unknown", "port_mapping": "on", "mappings": [{"listen": "a", "external": "b"}]},
-        "connections": {"direct": 1, "relayed": 1, "limited": 0},
+        "connections": {"direct": 1, "relayed": 1, "limited": 0,
+                        "lingering": [{"peer": "L", "address": "/p2p-circuit", "protocols": ["/a", "/b"]}]},
         "relays": [{"relay": "R", "reserved": False, "failure": "", "expires": ""}],
         "hole_punches": [{"peer": "P", "way": "near", "direct": False, "reason": "late", "took_ms": 5}],
         "webrtc": {"enabled": True, "stun_servers": ["stun:11.0.0.9"], "turn_servers": [],
@@ -106,7 +107,7 @@ def test_a_report_without_advice_says_so():
     parts = (
         "(2 peers)", "a -> b", "R: no reservation; not asked yet", "P by near: late (5 ms)",
         "WebRTC: 1 open, 2 so far, 3 failed; ICE servers: stun:11.0.0.9", "Q: connection, open, host a:1 - srflx b:2",
-        "last WebRTC failure: Z: no path", "DHT joined (4 peers), mDNS off; 5 peers found by 6 searches",
+        "L at /p2p-circuit: held open by /a, /b", "last WebRTC failure: Z: no path", "DHT joined (4 peers), mDNS off; 5 peers found by 6 searches",
     )  # fmt: skip
     for part in parts:
         assert part in text
