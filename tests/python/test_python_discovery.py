@@ -67,6 +67,32 @@ def test_peers_whose_events_were_lost_are_found_all_the_same(server):
             assert found == {bob.peer_id, carol.peer_id}
 
 
+def test_the_subscribers_of_a_topic_meet_through_the_dht(server):
+    dht = {"keep": True, "prefix": PREFIX, "bootstrap_peers": server.addresses, "topics": True}
+    with peerbus.Node(**LOOPBACK, dht=dht) as alice, peerbus.Node(**LOOPBACK, dht=dht) as bob:
+        topic = f"{alice.peer_id}::ps:news"
+        for node in (alice, bob):
+            node.subscribe(topic)
+        assert alice.wait_for_topic_peers(topic, 1, timeout=DEADLINE_S) == 1
+        assert alice.publish(topic, b"met") == 1
+        assert bytes(bob.receive(timeout=DEADLINE_S)) == b"met"
+
+
+def test_a_subscriber_that_takes_part_in_peer_exchange_meets_the_others():
+    keys = {**LOOPBACK, "dht": {"enabled": False}}
+    with peerbus.Node(**keys, network={"peer_exchange": True}) as hub, peerbus.Node(
+        **keys, network={"peer_exchange": True}
+    ) as alice, peerbus.Node(**keys) as bob:
+        topic = f"{hub.peer_id}::ps:news"
+        for node in (alice, bob):
+            node.connect(hub.addresses, timeout=DEADLINE_S)
+            node.subscribe(topic)
+        hub.wait_for_topic_peers(topic, 2, timeout=DEADLINE_S)
+        hub.subscribe(topic)  # takes them into the mesh
+        hub.unsubscribe(topic)  # prunes them, and names the others to each
+        assert alice.wait_for_topic_peers(topic, 1, timeout=DEADLINE_S) == 1
+
+
 def test_without_discovery_every_call_says_what_to_set():
     with peerbus.Node(**LOOPBACK, dht={"enabled": False}) as node:
         for call in (

@@ -11,7 +11,7 @@ import time
 import urllib.request
 
 import pytest
-from support import ENVIRONMENT, LOCAL, PACKAGE, PROGRAM_S, run
+from support import DEADLINE_S, ENVIRONMENT, LOCAL, PACKAGE, PROGRAM_S, run
 
 import peerbus
 from peerbus import _command_relay
@@ -113,6 +113,56 @@ def test_the_relay_command_serves_those_with_the_token_keeps_its_identity_and_co
     assert "peerbus_relay_reservations_granted_total 1\n" in metrics
     with relay_process(tmp_path, port) as again:
         assert again["peer_id"] == relay["peer_id"]
+
+
+def test_the_relay_command_serves_those_on_its_list(tmp_path):
+    with peerbus.Node(**LOCAL) as friend, peerbus.Node(**LOCAL) as stranger:
+        with relay_process(tmp_path, "--port=0", "--allow", friend.peer_id) as relay:
+            for node in (friend, stranger):
+                node.connect(relay["addresses"])
+            assert friend.reserve_on_relay(relay["peer_id"]).endswith("Z")
+            with pytest.raises(peerbus.RefusedError):
+                stranger.reserve_on_relay(relay["peer_id"])
+
+
+def test_another_of_the_configured_relays_stands_in_when_one_is_killed(tmp_path):
+    with contextlib.ExitStack() as stack:
+        survivor = stack.enter_context(relay_process(tmp_path / "survivor", "--port=0"))
+        with relay_process(tmp_path / "killed", "--port=0", killed=True) as killed:
+            # By TCP, whose end is noticed at once.
+            relays = [next(address for address in relay["addresses"] if over_tcp(address)) for relay in (killed, survivor)]
+            node = stack.enter_context(peerbus.Node(**LOCAL, relay={"static_relays": relays}))
+            events = stack.enter_context(node.events("relay_reserved", "relay_lost"))
+            while not any(relay["reserved"] for relay in node.diagnose()["relays"]):
+                events.wait_for_blocking("relay_reserved", timeout=DEADLINE_S)
+            (used,) = [relay["relay"] for relay in node.diagnose()["relays"] if relay["reserved"]]
+            if used == survivor["peer_id"]:
+                pytest.skip("the other one was faster")
+        events.wait_for_blocking("relay_lost", timeout=DEADLINE_S, relay=killed["peer_id"])
+        events.wait_for_blocking("relay_reserved", timeout=DEADLINE_S, relay=survivor["peer_id"])
+        assert all(survivor["peer_id"] in address for address in circuits(node)) and circuits(node)
+
+
+@pytest.mark.parametrize("broad", [False, True])
+def test_a_connection_through_a_relay_with_limits_carries_messages_and_refuses_topics(tmp_path, broad):
+    options = ["--port=0", *(["--broad-limits"] if broad else [])]
+    with relay_process(tmp_path, *options) as relay, peerbus.Node(**LOCAL) as hidden, peerbus.Node(**LOCAL) as other:
+        hidden.connect(relay["addresses"])
+        hidden.reserve_on_relay(relay["peer_id"])
+        (told,) = hidden.diagnose()["relays"]
+        assert (told["limit_bytes"], told["limit_ms"]) == ((0, 0) if broad else (128 << 10, 120_000))
+        topic = f"{other.peer_id}::ps:news"
+        hidden.subscribe(topic)
+        other.connect(circuits(hidden)[0])
+        other.send(hidden.peer_id, b"carried")
+        assert bytes(hidden.receive(timeout=DEADLINE_S)) == b"carried"
+        if broad:
+            assert other.wait_for_topic_peers(topic, 1, timeout=DEADLINE_S) == 1
+            assert other.publish(topic, b"news") == 1
+            assert bytes(hidden.receive(timeout=DEADLINE_S)) == b"news"
+        else:
+            with pytest.raises(peerbus.RefusedError, match="carries no topics"):
+                other.publish(topic, b"news")
 
 
 def test_a_short_reservation_is_renewed(tmp_path):
