@@ -69,6 +69,7 @@ type outbound struct {
 		failures    int                // in a row, of getting a stream that the peer accepts
 		hurried     bool               // a new connection ended the last pause
 		expiry      *time.Timer        // of the resume window; nil while it does not run
+		stuck       time.Time          // since then streams through relays with limits settle nothing; zero: they do
 
 		room     chan struct{} // closed when there is room; nil when nobody waits
 		wantRoom bool          // raise a writable event then

@@ -34,6 +34,7 @@ type outStream struct {
 	accepted   bool
 	progressed time.Time // when the receiver last said something
 	atOnce     bool      // the hello is written, and the stream takes writes that do not wait
+	settled    uint64    // messages of the session, when the stream began
 }
 
 // begin makes a raw stream the channel's newest one and writes its hello. The slot of the stream is reserved.
@@ -46,7 +47,7 @@ func (o *outbound) begin(raw network.Stream) error {
 		return raw.Reset()
 	}
 	generation, hello := s.sender.OpenStream()
-	stream := &outStream{Stream: raw, generation: generation, progressed: time.Now()}
+	stream := &outStream{Stream: raw, generation: generation, progressed: time.Now(), settled: s.sender.Progress().Settled}
 	s.stream = stream
 	o.state.Unlock()
 	if !o.node.spawn("channel answers", func() { o.read(stream) }) {
@@ -246,13 +247,27 @@ func (o *outbound) streamEnded(stream *outStream, err error) {
 	if s.deliveries.events.Has(DeliveryTaken) {
 		s.sender.Await(s.sender.Progress().Last)
 	}
-	s.sender.StreamLost(stream.generation, time.Now())
+	s.sender.StreamLost(stream.generation, o.stuckSinceLocked(stream))
 	o.tickLocked()
 	if s.sender != nil && !o.nothingToSendLocked() {
 		o.startWriterLocked()
 	} else {
 		o.poke() // the writer may end
 	}
+}
+
+// stuckSinceLocked is when the resume window began for what a stream leaves behind. A message larger than all that a relay with limits
+// lets through ends one relayed connection after the other, each of which the peer accepts: without progress they count as one.
+func (o *outbound) stuckSinceLocked(ended *outStream) time.Time {
+	s, now := &o.state, time.Now()
+	if !ended.Conn().Stat().Limited || s.sender.Progress().Settled > ended.settled || s.sender.Unsettled() == 0 {
+		s.stuck = time.Time{}
+		return now
+	}
+	if s.stuck.IsZero() {
+		s.stuck = now
+	}
+	return s.stuck
 }
 
 // tickLocked gives up what has waited too long for a stream, and sets the timer for what may.

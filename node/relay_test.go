@@ -340,6 +340,29 @@ func TestATopicIsNotSilentlyMissingOnALimitedConnection(t *testing.T) {
 	expectLosses(t, a, directionOut, map[string]uint64{lossNoPeers: 1})
 }
 
+func TestAMessageThatIsTooLargeForALimitedConnectionIsLostAfterTheResumeWindow(t *testing.T) {
+	relay, a, b := startNode(t, asRelay), startNode(t, hidden, func(o *Options) { o.Config.Channel.ResumeWindow = time.Second }), startNode(t, hidden)
+	reserve(t, b, relay)
+	if _, err := a.Connect(within(t), []string{circuitOf(t, b, relay)}); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, a, b, 3)
+	channel := directChannel(a.id, b.id, "~")
+	if err := a.Send(within(t), channel, make([]byte, 300_000)); err != nil {
+		t.Fatal(err)
+	}
+	eventOf(t, a, EventMessagesLost, map[string]any{"direction": directionOut, "channel": channel, "peer": b.id.String()})
+	if err := a.Send(within(t), channel, number(7, 0, 20)); err != nil {
+		t.Fatal(err)
+	}
+	if got := receive(t, b, 1)[0]; len(got.Data) != 20 {
+		t.Errorf("%d bytes came", len(got.Data))
+	}
+	if lost := sum(a.losses.totals()[directionOut]); lost != 1 {
+		t.Errorf("%d messages were lost: %v", lost, a.losses.totals())
+	}
+}
+
 func TestARelayWithoutLimitsCarriesTopics(t *testing.T) {
 	a, b, _ := relayedPair(t)
 	name := topicName(a.id, "news")
