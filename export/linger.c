@@ -4,7 +4,8 @@
  * for something that does not come costs the processor PB_LINGER_NS once.
  *
  * Meanwhile it attends: the Go side has the kernel wake nobody for what comes on the connection that brought the last message, and
- * the thread looks at that socket as well and decodes what comes itself. */
+ * the thread looks at that socket as well and decodes what comes itself. Having found a message it attends further, because the
+ * next one may come before the host waits for it; if the host does not come back, the attendance lapses. */
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
@@ -19,6 +20,10 @@ enum { PB_LINGER_NS = 250 * 1000 }; /* the longest wait of which an end is expec
 static struct {
     atomic_int readable; /* something waits for the host; the Go side sets it */
     atomic_int hopeful;  /* the last wait was short */
+
+    _Atomic uint64_t attendance; /* 0: none. Its number is never used again: one that has lapsed costs a vain look */
+    atomic_int descriptor;       /* of it */
+    _Atomic int64_t asked;       /* when Go was asked for it, which it may have declined */
 } waits[PB_MAX_INSTANCES];
 
 static int processors;
@@ -44,20 +49,56 @@ static int bytes_wait(int descriptor)
 
 static int is_readable(int instance) { return atomic_load_explicit(&waits[instance].readable, memory_order_acquire); }
 
-static void look(int instance, int64_t until)
+/* Decodes what has come, and answers whether anything waits for the host. */
+static int glance(int instance)
 {
-    uint64_t attendance = 0;
-    int descriptor = pb_attend(instance, &attendance);
-    while (!is_readable(instance) && now() < until) {
-        if (descriptor >= 0 && bytes_wait(descriptor)) {
-            pb_look(instance, attendance);
-            if (is_readable(instance))
-                break;
+    uint64_t attendance = atomic_load_explicit(&waits[instance].attendance, memory_order_acquire);
+    if (attendance && !is_readable(instance) &&
+        bytes_wait(atomic_load_explicit(&waits[instance].descriptor, memory_order_relaxed)))
+        pb_look(instance, attendance);
+    return is_readable(instance);
+}
+
+static int is_unattended(int instance)
+{
+    return now() - atomic_load_explicit(&waits[instance].asked, memory_order_relaxed) > PB_LINGER_NS;
+}
+
+static void linger(int instance, int64_t until)
+{
+    while (!glance(instance)) {
+        if (now() >= until) {
+            pb_leave(instance);
+            return;
         }
+        if (is_unattended(instance))
+            pb_attend(instance);
         sched_yield(); /* to the reader's thread, too, which may have been quicker */
     }
-    if (descriptor >= 0)
-        pb_leave(instance, attendance);
+}
+
+int pb_glance(int instance)
+{
+    if (instance < 0 || instance >= PB_MAX_INSTANCES)
+        return PB_ASK_GO;
+    sched_yield();
+    int found = glance(instance);
+    if (found && atomic_load_explicit(&waits[instance].attendance, memory_order_relaxed))
+        return 1;
+    return found || is_unattended(instance) ? PB_ASK_GO : 0; /* Go knows whether there is a node, or still one */
+}
+
+void pb_attended(int instance, int descriptor, uint64_t attendance)
+{
+    atomic_store_explicit(&waits[instance].asked, now(), memory_order_relaxed);
+    atomic_store_explicit(&waits[instance].descriptor, descriptor, memory_order_relaxed);
+    atomic_store_explicit(&waits[instance].attendance, attendance, memory_order_release);
+}
+
+uint64_t pb_unattended(int instance)
+{
+    atomic_store_explicit(&waits[instance].asked, 0, memory_order_relaxed);
+    return atomic_exchange_explicit(&waits[instance].attendance, 0, memory_order_acq_rel);
 }
 
 int64_t pb_linger(int instance, int timeout_ms)
@@ -66,7 +107,7 @@ int64_t pb_linger(int instance, int timeout_ms)
         return 0;
     int64_t began = now();
     if (atomic_load_explicit(&waits[instance].hopeful, memory_order_relaxed) && !is_readable(instance))
-        look(instance, began + PB_LINGER_NS);
+        linger(instance, began + PB_LINGER_NS);
     return began;
 }
 

@@ -232,6 +232,14 @@ int peerbus_wait(int instance, const char *channel, int timeout_ms)
     DATA(go_peerbus_wait(instance, TEXT(channel), timeout_ms, problem));
 }
 
+int peerbus_look(int instance, int again)
+{
+    if (forked)
+        return forked_code();
+    int found = again ? pb_glance(instance) : PB_ASK_GO;
+    return found == PB_ASK_GO ? go_peerbus_look(instance, again, problem) : found;
+}
+
 void peerbus_batch_free(peerbus_batch *batch)
 {
     if (!batch || forked) /* a fork may have left the pool's lock held */

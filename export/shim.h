@@ -31,4 +31,11 @@ int *pb_readable(int instance);
 int64_t pb_linger(int instance, int timeout_ms);
 void pb_waited(int instance, int64_t began, int found);
 
+/* linger.c, too: a look of peerbus_look that enters Go only to decode what it sees; what Go attends, 0 for nothing; and the end
+ * of it, which answers what was attended. */
+enum { PB_ASK_GO = -1 };
+int pb_glance(int instance);
+void pb_attended(int instance, int descriptor, uint64_t attendance);
+uint64_t pb_unattended(int instance);
+
 #endif

@@ -623,6 +623,15 @@ int peerbus_confirm(int instance, const peerbus_message *messages, int count);
  * 1: one waits; 0: none came. INTERRUPTED, CLOSED. */
 int peerbus_wait(int instance, const char *channel, int timeout_ms);
 
+/* Looks whether a message waits, takes nothing and waits for nothing: for a program whose event loop goes on while it expects an
+ * answer soon. again is not 0 if it looks again within 0.5 ms, should there be none. A small message from the peer that sent the
+ * last one then wakes no thread of the library: a look finds and decodes it, which takes some microseconds; it lends its processor
+ * to others first. The last look of a series, before the loop sleeps on the wake descriptor, has again 0. One who does not come
+ * back delays messages by at most 0.5 ms, once. Looking takes all the time of a processor: look for some 0.25 ms at most, and
+ * only after a wait that was as short. peerbus_receive does the same by itself. Any number of threads may look.
+ * 1: a peerbus_receive would not wait, since there is a message, an interruption or the end of the node to tell; 0: it would. */
+int peerbus_look(int instance, int again);
+
 /* Frees a batch with its payloads, from any thread. NULL is fine. */
 void peerbus_batch_free(peerbus_batch *batch);
 

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -134,63 +133,4 @@ func (r *inReader) handOverAtOnce() bool {
 	}
 	r.lent.failed = r.handedOver(fresh, err)
 	return r.lent.failed == nil
-}
-
-// attention is what a thread of the host that waits for a message looks at.
-type attention struct {
-	wanted atomic.Bool
-	reader atomic.Pointer[inReader] // that brought the last small message
-	state  struct {
-		sync.Mutex
-		last   uint64 // attendance
-		reader *inReader
-	}
-}
-
-// Attend makes the next message wake no thread, since the caller looks for it: at the descriptor whether anything came, and by
-// Look. Leave must follow soon. It answers false when there is nothing to look at, or another does.
-func (n *Node) Attend() (descriptor int, attendance uint64, ok bool) {
-	a := &n.attention
-	a.wanted.Store(true)
-	r := a.reader.Load()
-	if r == nil {
-		return 0, 0, false
-	}
-	a.state.Lock()
-	defer a.state.Unlock()
-	if a.state.reader != nil {
-		return 0, 0, false
-	}
-	if descriptor, ok = r.lent.conn.Attend(); ok {
-		a.state.reader = r
-		a.state.last++
-	}
-	return descriptor, a.state.last, ok
-}
-
-// Look takes what has come into the queue.
-func (n *Node) Look(attendance uint64) {
-	if r := n.attention.attended(attendance, false); r != nil {
-		r.look()
-	}
-}
-
-// Leave ends an attendance.
-func (n *Node) Leave(attendance uint64) {
-	if r := n.attention.attended(attendance, true); r != nil {
-		r.lent.conn.Leave()
-	}
-}
-
-func (a *attention) attended(attendance uint64, over bool) *inReader {
-	a.state.Lock()
-	defer a.state.Unlock()
-	if a.state.last != attendance {
-		return nil
-	}
-	r := a.state.reader
-	if over {
-		a.state.reader = nil
-	}
-	return r
 }

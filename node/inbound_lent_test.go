@@ -9,9 +9,12 @@ import (
 	"peerbus/queue"
 )
 
+// attendLong outlasts what its test does.
+const attendLong = time.Minute
+
 // lookAtOnce is what a thread that lingers does.
 func lookAtOnce(n *Node) bool {
-	_, attendance, ok := n.Attend()
+	_, attendance, ok := n.Attend(attendLong)
 	if ok {
 		n.Look(attendance)
 		n.Leave(attendance)
@@ -27,7 +30,7 @@ func TestAThreadThatLooksTakesALoneMessageItself(t *testing.T) {
 			lookAtOnce(b)
 			return b.attention.reader.Load() != nil || k < 2 // the first one comes by its reader's own goroutine
 		})
-		_, attendance, ok := b.Attend()
+		_, attendance, ok := b.Attend(attendLong)
 		quiet()
 		mustSend(t, c, number(0, k, 20))
 		before := b.queue.Len()
@@ -93,11 +96,6 @@ func TestMessagesArriveOnceAndInOrderWhoeverDecodesThem(t *testing.T) {
 	mustReach(t, c, messages, DeliveryAccepted)
 	close(ended)
 	looking.Wait()
-	if _, _, ok := b.Attend(); ok {
-		if _, _, again := b.Attend(); again {
-			t.Error("two attend at the same time")
-		}
-	}
 	expectLosses(t, b, directionIn, nil)
 }
 
@@ -110,7 +108,7 @@ func TestANodeThatClosesWhileAThreadLooksLosesNothing(t *testing.T) {
 		lookAtOnce(b)
 	}
 	expectOrder(t, receive(t, b, 50), 1, 50)
-	_, attendance, _ := b.Attend()
+	_, attendance, _ := b.Attend(attendLong)
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
@@ -128,7 +126,7 @@ func TestABurstThatFindsNoRoomWhileAThreadLooksArrivesInOrder(t *testing.T) {
 		expectOrder(t, renumbered(receive(t, b, 1), k), 1, 1)
 		waitUntil(t, "it may look", func() bool { lookAtOnce(b); return b.attention.reader.Load() != nil })
 		quiet()
-		_, attendance, _ := b.Attend()
+		_, attendance, _ := b.Attend(attendLong)
 		payloads := make([][]byte, burst)
 		for i := range payloads {
 			payloads[i] = number(k, i, 20)
@@ -141,6 +139,60 @@ func TestABurstThatFindsNoRoomWhileAThreadLooksArrivesInOrder(t *testing.T) {
 		expectOrder(t, renumbered(receive(t, b, burst), k), 1, burst)
 	}
 	expectLosses(t, b, directionIn, nil)
+}
+
+// attendSoon exchanges messages until there is something to attend.
+func attendSoon(t *testing.T, b *Node, c *Channel) (attendance uint64) {
+	t.Helper()
+	ok := false
+	waitUntil(t, "there is something to attend", func() bool {
+		if _, attendance, ok = b.Attend(attendLong); !ok {
+			quiet()
+			mustSend(t, c, number(0, 0, 20))
+			receive(t, b, 1)
+		}
+		return ok
+	})
+	return attendance
+}
+
+func TestAnAttendanceLapsesWhenNobodyLooks(t *testing.T) {
+	a, b := startPair(t)
+	c := openChannel(t, a, b, "0")
+	attendance := attendSoon(t, b, c)
+	_, again, ok := b.Attend(time.Millisecond)
+	if !ok || again != attendance {
+		t.Errorf("attendance %d became %d, %v", attendance, again, ok)
+	}
+	quiet()
+	mustSend(t, c, number(0, 1, 20))
+	receive(t, b, 1)
+	waitUntil(t, "it has lapsed", func() bool {
+		b.attention.state.Lock()
+		defer b.attention.state.Unlock()
+		return b.attention.state.reader == nil
+	})
+}
+
+func TestALateWordAboutAnAttendanceDoesNotConcernTheNextOne(t *testing.T) {
+	a, b := startPair(t)
+	c := openChannel(t, a, b, "0")
+	first := attendSoon(t, b, c)
+	b.Leave(first)
+	second := attendSoon(t, b, c)
+	if first == second || b.attention.attended(first) != nil {
+		t.Errorf("attendance %d is %d", second, first)
+	}
+	b.Leave(first)
+	if b.attention.attended(second) == nil {
+		t.Error("it was ended by the end of the one before")
+	}
+	b.Leave(second)
+	if b.attention.attended(second) != nil {
+		t.Error("it was not left")
+	}
+	mustSend(t, c, number(0, 1, 20))
+	receive(t, b, 1)
 }
 
 // renumbered makes the messages of sender k those of sender 0.

@@ -136,6 +136,7 @@ ARGUMENTS = {
     ("int", "maxEvents"): number("1", "4096"),
     ("int", "count"): number("1", "PEERBUS_MAX_BATCH"),
     ("int", "max_messages"): number("1", "PEERBUS_MAX_BATCH"),
+    ("int", "again"): values(SUCCESS, zero="0", minus_one="-1", int_max="INT_MAX"),
     ("size_t", "max_bytes"): {"size_max": ("SIZE_MAX", SUCCESS), "one": ("1", SUCCESS)},
     ("peerbus_batch **", "out"): {"null": ("NULL", INVALID)},
     ("int", "pools"): values(INVALID, zero="0", minus_five="-5", int_max="INT_MAX", int_min="INT_MIN"),
@@ -648,6 +649,7 @@ FUNCTIONS = {
             Wait("on_one_channel", 'emit_data_int("call", peerbus_wait(SPARE, spare_direct, 60000));'),
         ),
     ),
+    "peerbus_look": Function({**LIVE, "again": "1"}),
     "peerbus_interrupt": Function(LIVE),
     "peerbus_set_policy": Function({**LIVE, "channel": "direct", "policy": "PEERBUS_LATEST"}),
     "peerbus_wake_descriptor": Function(

@@ -95,6 +95,13 @@ class Inbox:
         finally:
             self._leave(entry)
 
+    async def expect(self, deadline: Optional[float]) -> bool:
+        """In asyncio, before ``wait`` for a message of any channel: lingers if one is expected. Whether to ``take`` again."""
+        watch = self._watches.get(id(asyncio.get_running_loop()))
+        if watch is None or not watch.expects or self._entries or self._lingering:
+            return False
+        return await watch.linger(lambda: bool(self._pending), deadline)
+
     def repeat(self, waiter: Waiter, take: Callable[[], List[T]], deadline: Optional[float]) -> Steps[List[T]]:
         """Steps that repeat a way to take messages, which found none, whenever some wait in the library. An empty list when
         the deadline passed."""
@@ -158,8 +165,11 @@ class Inbox:
                 if old.abandoned:
                     old.close()
                     del self._watches[key]
-            watch = self._watches[id(loop)] = LoopWatch(loop, self.descriptor)
+            watch = self._watches[id(loop)] = LoopWatch(loop, self.descriptor, self._look)
         return watch
+
+    def _look(self, again: int) -> int:
+        return self._library.look(self._instance, again)
 
     def close(self) -> None:
         """Everybody who waits finds the node closed. Pending messages can still be taken."""

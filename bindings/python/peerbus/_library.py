@@ -77,6 +77,7 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "peerbus_publish": [_INT, _INT, _TEXT, ctypes.c_void_p, ctypes.c_size_t, _INT],
     "peerbus_publish_batch": [_INT, _INT, _TEXT, ctypes.c_void_p, _INT, _INT, ctypes.c_void_p],
     "peerbus_wait": [_INT, _INT, _TEXT, _INT],
+    "peerbus_look": [_INT, _INT, _INT],
     "peerbus_receive": [_INT, _INT, _TEXT, _INT, ctypes.c_size_t, _INT, ctypes.c_void_p],
     "peerbus_batch_free": [None, ctypes.c_void_p],
     "peerbus_set_policy": [_INT, _INT, _TEXT, _INT],
@@ -124,6 +125,8 @@ class Library:
             # Freeing a batch of small messages is short: giving the interpreter lock away for it would cost more.
             self.free_small = ctypes.PyDLL(str(path)).peerbus_batch_free
             self.free_small.restype, self.free_small.argtypes = None, [ctypes.c_void_p]
+            # Without declared arguments a call takes half the time, and this one is made again and again.
+            self.look: Callable[[int, int], int] = self.c["peerbus_look"]
         except (OSError, AttributeError) as error:
             raise _errors.LibraryError(f"cannot load {path}: {error}; rebuild it or point {_ENVIRONMENT} to another") from error
         self.path = path

@@ -66,7 +66,6 @@ class _Bell:
 
 _LINGER_S = 250e-6  # the longest wait of which an end is expected by looking
 _lingers = (os.cpu_count() or 1) > 1
-_yield_processor: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 _SPARE_BELLS = 16
 _bells: List[_Bell] = []
@@ -213,18 +212,12 @@ class TaskWaiter:
         if self._watch is None:
             await self._sleep(deadline)
             return
-        began = time.monotonic()
-        if self._watch.hopeful and _lingers:
-            await self._linger(began + _LINGER_S)
+        if self._watch.expects and await self._watch.linger(lambda: self._woken, deadline):
+            self._woken = True
+            return
+        began = self._watch.wait_began()
         await self._sleep(deadline)
-        self._watch.hopeful = time.monotonic() - began < _LINGER_S
-
-    async def _linger(self, until: float) -> None:
-        """Looks whether a message comes, in turn with the other tasks and with whoever wants the processor, instead of
-        sleeping: being woken takes longer than most answers of a peer nearby."""
-        while not self._woken and time.monotonic() < until:
-            _yield_processor()
-            await asyncio.sleep(0)
+        self._watch.wait_ended(began)
 
     async def _sleep(self, deadline: Optional[float]) -> None:
         if self._woken:
@@ -278,13 +271,44 @@ async def run_async(steps: Callable[[Waiter], Steps[T]]) -> T:
 class LoopWatch:
     """Watches the message descriptor for the tasks of one event loop; an event loop takes one reader per descriptor."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, look: Callable[[int], int]) -> None:
+        """``look`` is peerbus_look of the node."""
         self._loop = loop
         self._descriptor = os.dup(descriptor)
+        self._look = look
         self._waiters: List[TaskWaiter] = []
         self._reading = False
-        self.hopeful = False
+        self.expects = False
         """The last wait for a message was so short that the next one may be, too."""
+        self._lingered_from: Optional[float] = None
+
+    async def linger(self, ended: Callable[[], bool], deadline: Optional[float]) -> bool:
+        """Looks for a message, in turn with the other tasks and with whoever wants the processor, instead of sleeping: being
+        woken takes longer than most answers of a peer nearby. Whether there is something to take, or ``ended``."""
+        began = time.monotonic()
+        until = began + _LINGER_S if deadline is None else min(began + _LINGER_S, deadline)
+        look, found = self._look, 0
+        try:
+            while not ended():
+                found = look(1)
+                if found:  # or an error, which who takes meets as well
+                    return True
+                if time.monotonic() >= until:
+                    self.expects, self._lingered_from = False, began
+                    return False
+                await asyncio.sleep(0)
+            return True
+        finally:
+            if not found:
+                look(0)
+
+    def wait_began(self) -> float:
+        """When a wait began that may have begun with ``linger``."""
+        began, self._lingered_from = self._lingered_from, None
+        return time.monotonic() if began is None else began
+
+    def wait_ended(self, began: float) -> None:
+        self.expects = _lingers and time.monotonic() - began < _LINGER_S
 
     def add(self, waiter: TaskWaiter) -> None:
         self._waiters.append(waiter)

@@ -390,10 +390,14 @@ class Node(_Face):
 
         A cancelled wait has taken nothing. Raises TimeoutError; ClosedError once the node is closed and what was
         fetched before is taken."""
-        message = self._core.live_or_closed.inbox.take_one(channel)
+        inbox = self._core.live_or_closed.inbox
+        message = inbox.take_one(channel)
         if message is None:
             deadline = deadline_after(timeout)
-            message = await run_async(lambda waiter: self._wait_for_message(waiter, channel, deadline))
+            if channel is None and await inbox.expect(deadline):
+                message = inbox.take_one(None)
+            if message is None:
+                message = await run_async(lambda waiter: self._wait_for_message(waiter, channel, deadline))
         return message
 
     async def receive_batch(
@@ -406,7 +410,10 @@ class Node(_Face):
         """Waits for the first message and takes all that wait, within the bounds, but always one (``max_bytes`` 0: no
         bound). An empty list at the timeout."""
         inbox, deadline = self._core.live_or_closed.inbox, deadline_after(timeout)
-        return await run_async(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
+        taken = inbox.take(channel, max_messages, max_bytes)
+        if not taken and channel is None and await inbox.expect(deadline):
+            taken = inbox.take(channel, max_messages, max_bytes)
+        return taken or await run_async(lambda waiter: inbox.receive(waiter, channel, max_messages, max_bytes, False, deadline))
 
     async def confirm(self, messages: Union[Message, Iterable[Message]]) -> None:
         """Says that the program is done with messages of durable channels: see ``Message.confirm``. Many at once cost one
@@ -443,7 +450,7 @@ class _MessageStream:
                 self._since_wait += 1
                 return message
             self._since_wait = 0
-            return await run_async(lambda waiter: self._node._wait_for_message(waiter, self._channel, None))
+            return await self._node.receive(self._channel)
         except _errors.ClosedError:
             raise StopAsyncIteration from None
 
