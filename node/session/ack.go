@@ -5,15 +5,29 @@ import (
 	"time"
 )
 
+const (
+	// busyMessages, counted since the acknowledgement before, make an exchange busy if the last one of them is younger than a
+	// busyDelays-th of the delay. A message counts twice whose sender wants to know that it was taken.
+	busyMessages = 64
+	// busyDelays is how many delays pass between two acknowledgements of a busy exchange.
+	busyDelays = 5
+)
+
 // ackState decides when an acknowledgement is due: at once when asked, after so many messages or bytes, and otherwise a
-// moment after the first message that none covers.
+// moment after the first message that none covers. Each costs both sides the wake of a thread, which the messages of a quick
+// exchange feel that are on their way meanwhile. So while it is busy acknowledgements are fewer, and follow a clock that no
+// message has to set. A pause ends that: a sender may be waiting for the acknowledgement of all that it sent.
 type ackState struct {
 	maxMessages, maxBytes int // and never more than a quarter of the receiver's window
 	delay                 time.Duration
+	steady                bool // never busy
 
 	messages, bytes int // since the last acknowledgement
-	since           time.Time
+	since, last     time.Time
 	force           bool
+	flowing         bool // when it was last asked what is due, the last message was young
+	busy            bool
+	ticking         bool // who sends the acknowledgements looks again when it is time
 }
 
 // limits follows the sender's wish as far as it asks for more acknowledgements, not for fewer.
@@ -28,31 +42,53 @@ func (a *ackState) note(messages int, now time.Time) (first bool) {
 	if messages == 0 {
 		return false
 	}
-	first = a.messages == 0
+	first = a.messages == 0 && !a.ticking
 	if first {
 		a.since = now
 	}
 	a.messages += messages
+	a.last = now
 	return first
 }
 
-func (a *ackState) clear() { a.messages, a.bytes, a.force, a.since = 0, 0, false, time.Time{} }
+func (a *ackState) clear() {
+	a.busy = a.messages >= busyMessages && a.flowing && !a.steady
+	a.messages, a.bytes, a.force, a.since, a.ticking = 0, 0, false, time.Time{}, false
+}
+
+// timed tells whether the time has come, or when it will, the zero time for never. Who asks looks again then.
+func (a *ackState) timed(now time.Time) (due bool, at time.Time) {
+	delay := a.delay
+	if a.busy {
+		if !a.ticking && a.messages == 0 {
+			a.ticking, a.since = true, now
+		}
+		delay *= busyDelays
+	}
+	at = a.since.Add(delay)
+	switch {
+	case a.messages > 0:
+		return !now.Before(at), at
+	case a.ticking && now.Before(at):
+		return false, at
+	}
+	a.busy, a.ticking = false, false
+	return false, time.Time{}
+}
 
 // AckDue tells whether an acknowledgement shall be sent now; if not, when one will be due, the zero time for never.
 func (r *Receiver) AckDue(now time.Time) (bool, time.Time) {
 	r.state.Lock()
 	defer r.state.Unlock()
 	a := &r.state.ack
+	a.flowing = now.Sub(a.last) < a.delay/busyDelays
 	switch {
 	case r.state.current == nil:
 		return false, time.Time{}
 	case r.ackDueLocked():
 		return true, now
-	case a.messages == 0:
-		return false, time.Time{}
 	}
-	due := a.since.Add(a.delay)
-	return !now.Before(due), due
+	return a.timed(now)
 }
 
 // ackDueLocked tells whether an acknowledgement is due whatever the time is.

@@ -295,6 +295,65 @@ func TestTakenIsAcknowledgedOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
+func TestAcknowledgementsOfABusyExchangeFollowAClockUntilItPauses(t *testing.T) {
+	p := newPair(t, SenderOptions{})
+	p.connect()
+	r := p.stream.Receiver()
+	r.AppendAck(nil, p.stream.Generation())
+	for len(r.Due) > 0 {
+		<-r.Due
+	}
+	arrive := func(messages int) {
+		t.Helper()
+		for range messages {
+			p.accept("a")
+		}
+		p.pump()
+	}
+	at := func(after time.Duration) time.Time { return p.now.Add(after) }
+	want := func(due bool, when time.Time) {
+		t.Helper()
+		if gotDue, gotAt := r.AckDue(p.now); gotDue != due || !gotAt.Equal(when) {
+			t.Errorf("due %v at %v, want %v at %v", gotDue, gotAt, due, when)
+		}
+	}
+	arrive(busyMessages - 1)
+	p.now = at(DefaultAckDelay)
+	arrive(1)
+	want(true, p.now)
+	r.AppendAck(nil, p.stream.Generation())
+	for len(r.Due) > 0 {
+		<-r.Due
+	}
+	clock := at(busyDelays * DefaultAckDelay)
+	want(false, clock) // before any message came
+	arrive(busyMessages)
+	if len(r.Due) > 0 {
+		t.Error("a message set the clock anew")
+	}
+	want(false, clock)
+	p.now = clock // the last message came long ago
+	want(true, clock)
+	r.AppendAck(nil, p.stream.Generation())
+	want(false, time.Time{})
+	arrive(1)
+	if len(r.Due) == 0 {
+		t.Error("nobody was told when to acknowledge")
+	}
+	want(false, at(DefaultAckDelay))
+}
+
+func TestTheClockOfAcknowledgementsStopsWhenNothingComes(t *testing.T) {
+	a := ackState{maxMessages: 1024, delay: DefaultAckDelay, busy: true}
+	now := time.Unix(100, 0)
+	if due, at := a.timed(now); due || !at.Equal(now.Add(busyDelays*DefaultAckDelay)) {
+		t.Error(due, at)
+	}
+	if due, at := a.timed(now.Add(busyDelays * DefaultAckDelay)); due || !at.IsZero() || !a.note(1, now) {
+		t.Error(due, at)
+	}
+}
+
 func TestDropReportsAreBoundedAndTurnIntoDoubt(t *testing.T) {
 	p := newPair(t, SenderOptions{})
 	var lost, doubt, accepted uint64

@@ -144,7 +144,7 @@ func (t *Table) newReceiver(open Open) *Receiver {
 		instance = t.durable
 	}
 	r := newReceiver(open, instance, t.options.Receiver)
-	r.durable = durable
+	r.durable, r.state.ack.steady = durable, durable
 	return r
 }
 
