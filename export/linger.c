@@ -1,7 +1,7 @@
 /* Waiting for an answer without giving up the thread. Waking a thread costs about as long as the whole way of a message
  * between two processes of one machine. So a receive that finds nothing looks at a flag for a while, lending its processor to
  * whoever wants it, before it enters Go and sleeps: but only after a wait on the same instance that was short, so that waiting
- * for something that does not come costs the processor PB_LINGER_NS once.
+ * for something that does not come costs the processor PB_LINGER_NS once, or PB_ANSWER_NS after a send.
  *
  * Meanwhile it attends: the Go side has the kernel wake nobody for what comes on the connection that brought the last message, and
  * the thread looks at that socket as well and decodes what comes itself. Having found a message it attends further, because the
@@ -15,11 +15,15 @@
 #include "_cgo_export.h"
 #include "shim.h"
 
-enum { PB_LINGER_NS = 250 * 1000 }; /* the longest wait of which an end is expected by looking */
+enum {
+    PB_LINGER_NS = 250 * 1000,  /* the longest wait of which an end is expected by looking */
+    PB_ANSWER_NS = 1000 * 1000, /* the same of a wait for the answer to what the instance sent since the last message came */
+};
 
 static struct {
     atomic_int readable; /* something waits for the host; the Go side sets it */
-    atomic_int hopeful;  /* the last wait was short */
+    atomic_int sent;     /* since the last message came */
+    atomic_int short_ns; /* how long the last wait took, 0 when it was not short */
 
     _Atomic uint64_t attendance; /* 0: none. Its number is never used again: one that has lapsed costs a vain look */
     atomic_int descriptor;       /* of it */
@@ -101,18 +105,43 @@ uint64_t pb_unattended(int instance)
     return atomic_exchange_explicit(&waits[instance].attendance, 0, memory_order_acq_rel);
 }
 
+static int64_t longest_short(int instance)
+{
+    return atomic_load_explicit(&waits[instance].sent, memory_order_relaxed) ? PB_ANSWER_NS : PB_LINGER_NS;
+}
+
+/* How long to look after a wait that took last: an answer may take twice as long as the one before. */
+static int64_t patience(int instance, int last)
+{
+    int64_t expected = 2 * (int64_t)last, longest = longest_short(instance);
+    if (expected < PB_LINGER_NS)
+        expected = PB_LINGER_NS;
+    return expected < longest ? expected : longest;
+}
+
 int64_t pb_linger(int instance, int timeout_ms)
 {
     if (timeout_ms <= 0 || instance < 0 || instance >= PB_MAX_INSTANCES || processors < 2)
         return 0;
     int64_t began = now();
-    if (atomic_load_explicit(&waits[instance].hopeful, memory_order_relaxed) && !is_readable(instance))
-        linger(instance, began + PB_LINGER_NS);
+    int last = atomic_load_explicit(&waits[instance].short_ns, memory_order_relaxed);
+    if (last && !is_readable(instance))
+        linger(instance, began + patience(instance, last));
     return began;
+}
+
+void pb_sent(int instance)
+{
+    if (instance >= 0 && instance < PB_MAX_INSTANCES && !atomic_load_explicit(&waits[instance].sent, memory_order_relaxed))
+        atomic_store_explicit(&waits[instance].sent, 1, memory_order_relaxed);
 }
 
 void pb_waited(int instance, int64_t began, int found)
 {
-    if (began)
-        atomic_store_explicit(&waits[instance].hopeful, found && now() - began < PB_LINGER_NS, memory_order_relaxed);
+    if (!began)
+        return;
+    int64_t took = now() - began, longest = longest_short(instance);
+    atomic_store_explicit(&waits[instance].short_ns, found && took < longest ? (int)took + 1 : 0, memory_order_relaxed);
+    if (found)
+        atomic_store_explicit(&waits[instance].sent, 0, memory_order_relaxed);
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -18,6 +19,16 @@ const (
 	maxStackBytes   = 16 << 20
 	firstStackBytes = 256 << 10
 )
+
+// minProcs is how many threads may run Go code when the process has one processor and GOMAXPROCS says nothing. A thread of the
+// host keeps its share after a call, while it is in C again, until Go's monitor takes it back, some 70 us later at the soonest.
+const minProcs = 2
+
+func init() {
+	if runtime.GOMAXPROCS(0) < minProcs && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(minProcs)
+	}
+}
 
 // configureRuntime applies the knobs that a host cannot reach through the environment.
 func configureRuntime(text string) (any, error) {

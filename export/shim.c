@@ -151,11 +151,13 @@ char *CancelOperation(int instance, long long operation) { CONTROL(go_CancelOper
 
 int peerbus_send(int instance, const char *channel, const void *data, size_t size, int timeout_ms)
 {
+    pb_sent(instance);
     DATA(go_peerbus_send(instance, TEXT(channel), (void *)data, size, timeout_ms, problem));
 }
 
 int peerbus_send_lent(int instance, const char *channel, const peerbus_loan *loan, int timeout_ms)
 {
+    pb_sent(instance);
     DATA(go_peerbus_send_lent(instance, TEXT(channel), (peerbus_loan *)loan, timeout_ms, problem));
 }
 
@@ -166,17 +168,20 @@ int peerbus_channel_open(int instance, const char *channel, int events)
 
 int peerbus_channel_send(int instance, int handle, const void *data, size_t size, int timeout_ms, uint64_t *id)
 {
+    pb_sent(instance);
     DATA(go_peerbus_channel_send(instance, handle, (void *)data, size, timeout_ms, id, problem));
 }
 
 int peerbus_channel_send_lent(int instance, int handle, const peerbus_loan *loan, int timeout_ms, uint64_t *id)
 {
+    pb_sent(instance);
     DATA(go_peerbus_channel_send_lent(instance, handle, (peerbus_loan *)loan, timeout_ms, id, problem));
 }
 
 int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *slices, int count, int timeout_ms,
                                uint64_t *first_id)
 {
+    pb_sent(instance);
     DATA(go_peerbus_channel_send_batch(instance, handle, (peerbus_slice *)slices, count, timeout_ms, first_id, problem));
 }
 

@@ -24,10 +24,11 @@ void *pb_slab_get(size_t size); /* a buffer that Go may keep for long */
 void pb_buffer_hold(void *buffer);
 void pb_buffer_put(void *buffer);
 
-/* linger.c: the flag that the Go side keeps; a short wait before entering Go, which answers when it began, 0 for none; and
- * what became of the wait. */
+/* linger.c: the flag that the Go side keeps; that a message is sent, which may be answered; a short wait before entering Go, which
+ * answers when it began, 0 for none; and what became of the wait. */
 enum { PB_MAX_INSTANCES = 4096 };
 int *pb_readable(int instance);
+void pb_sent(int instance);
 int64_t pb_linger(int instance, int timeout_ms);
 void pb_waited(int instance, int64_t began, int found);
 

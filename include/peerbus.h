@@ -210,7 +210,8 @@ void InitializeLibrary(int maxInstances, int maxUniqueChannels, int maxChannelQu
 int SetLogDescriptor(int fd);
 
 /* Sets runtime knobs of this process: {"max_procs":n,"gc_percent":n,"memory_limit_bytes":n}, each optional; the
- * environment variables GOMAXPROCS, GOGC and GOMEMLIMIT count only as they were when the process started.
+ * environment variables GOMAXPROCS, GOGC and GOMEMLIMIT count only as they were when the process started. max_procs is the
+ * number of processors at first, and 2 where there is one only.
  * Answer: the values in force. */
 char *ConfigureRuntime(const char *configJSON);
 

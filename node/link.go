@@ -47,6 +47,7 @@ type link struct {
 		room    chan struct{} // closed when room appears; nil when nobody waits
 
 		lastSend time.Time // when a small message was taken
+		aside    bool      // it was a lone one that the writer has to write: stepAside
 
 		current *chatStream // the one that is written
 		streams map[*chatStream]struct{}
@@ -76,7 +77,7 @@ func (l *link) enqueue(ctx context.Context, channel string, payload []byte, fate
 	frame := frameHeader{channel}
 	size := frame.size(len(payload))
 	l.state.Lock()
-	defer l.state.Unlock()
+	defer l.unlockAside()
 	box, err := l.roomLocked(ctx, channel, size)
 	if err != nil {
 		return settleWaiter{}, err
@@ -96,6 +97,16 @@ func (l *link) enqueue(ctx context.Context, channel string, payload []byte, fate
 		l.scheduleLocked(box)
 	}
 	return waiter, nil
+}
+
+// unlockAside is the end of what may have left a lone message to the writer.
+func (l *link) unlockAside() {
+	aside := l.state.aside
+	l.state.aside = false
+	l.state.Unlock()
+	if aside {
+		stepAside()
+	}
 }
 
 // appendLargeLocked copies a large payload without holding the lock.

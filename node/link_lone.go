@@ -1,6 +1,9 @@
 package node
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // loneAfter is how long a sender must have been quiet for its next message to be written by the thread that sends it, which
 // saves waking the writer. Messages that follow each other faster are gathered by the writer.
@@ -14,10 +17,14 @@ func (l *link) sendLoneLocked(box *outbox) bool {
 	quiet := now.Sub(s.lastSend) > loneAfter
 	s.lastSend = now
 	stream := s.current
-	if l.node.webrtc.writable(l.peer) != nil { // messages travel on the session, which the writer knows how to write
+	if !quiet || s.serving || len(s.ready) > 0 || box.queued || len(box.chunks) != 1 {
 		return false
 	}
-	if !quiet || s.serving || len(s.ready) > 0 || box.queued || len(box.chunks) != 1 || stream == nil || !stream.written || !stream.atOnce {
+	if l.node.webrtc.writable(l.peer) != nil { // messages travel on the session, which the writer knows how to write
+		s.aside = true
+		return false
+	}
+	if stream == nil || !stream.written || !stream.atOnce {
 		return false
 	}
 	c := box.chunks[0]
@@ -37,3 +44,8 @@ func (l *link) sendLoneLocked(box *outbox) bool {
 	}
 	return true
 }
+
+// stepAside lets the writer, which the caller has just made ready, run now. The caller is a thread of the host that goes back to it
+// at once, and Go gives what its thread left behind to another one only after 60 us or more: the other one sleeps before it takes
+// the goroutine that was made ready last, for 3 us that the kernel's timer slack makes 60, or else the monitor thread has to notice.
+func stepAside() { runtime.Gosched() }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"runtime"
 	"testing"
 	"time"
 )
@@ -45,6 +46,33 @@ func TestALoneChatMessageNeedsNoWriter(t *testing.T) {
 		after := a.Statistics() // sent when the call returned
 		return before.Waiting.Messages == 0 && after.Sent.Messages == before.Sent.Messages+1
 	})
+}
+
+// leftAtReturn counts, of 50 lone messages, those that had left when their call returned, with one processor for Go: only a sender
+// that steps aside lets the writer run by then.
+func leftAtReturn(t *testing.T, n *Node, send func()) (left int) {
+	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for range 50 {
+		waitUntil(t, "nothing waits", func() bool { return n.Statistics().Waiting.Messages == 0 })
+		quiet()
+		before := n.Statistics().Sent.Messages
+		send()
+		if n.Statistics().Sent.Messages > before {
+			left++
+		}
+	}
+	return left
+}
+
+func TestALoneMessageOnAWebRTCSessionLeavesBeforeTheHostGoesOn(t *testing.T) {
+	a, b := startPair(t, overChat)
+	openWebRTC(t, a, b)
+	sendAll(t, a, b, []byte("first"))
+	if left := leftAtReturn(t, a, func() { sendAll(t, a, b, []byte("lone")) }); left < 25 {
+		t.Errorf("%d of 50 had left", left)
+	}
+	receive(t, b, 51)
 }
 
 func TestLoneChatMessagesOfManySendersAndChannelsAreSettled(t *testing.T) {

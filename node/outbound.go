@@ -63,6 +63,7 @@ type outbound struct {
 
 		lastUse     time.Time
 		pace        pace               // of small messages
+		aside       bool               // the last one was a lone one that the writer has to write: stepAside
 		gathered    bool               // the writer has waited for more to come
 		gathering   gathering          // of a subscriber's writer
 		stopOpening context.CancelFunc // ends the attempt to get a stream; nil while there is none
@@ -140,10 +141,20 @@ func (w sentWaiter) wait(ctx context.Context) error {
 	return w.chat.wait(ctx)
 }
 
+// unlockAside is the end of what may have left a lone message to the writer.
+func (o *outbound) unlockAside() {
+	aside := o.state.aside
+	o.state.aside = false
+	o.state.Unlock()
+	if aside {
+		stepAside()
+	}
+}
+
 // trySend answers a channel to wait on when there is no room yet.
 func (o *outbound) trySend(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
 	o.state.Lock()
-	defer o.state.Unlock()
+	defer o.unlockAside()
 	if o.beginKeptLocked() {
 		return 0, 0, nil, errKept
 	}

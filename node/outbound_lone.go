@@ -22,7 +22,11 @@ func (o *outbound) sendLoneLocked() bool {
 	if !o.loneLocked(now) || s.class == ClassBulk || s.class == ClassNormal && o.peer.urgency.until.Load() > now.UnixNano() {
 		return false
 	}
-	if s.writing || s.left != nil || s.stream == nil || !s.stream.atOnce {
+	if s.writing || s.left != nil || s.stream == nil {
+		return false
+	}
+	if !s.stream.atOnce {
+		s.aside = true
 		return false
 	}
 	stream, sender := s.stream, s.sender

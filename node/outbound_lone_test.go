@@ -65,3 +65,16 @@ func TestLoneMessagesSurviveLostConnectionsAndResetStreams(t *testing.T) {
 	expectOrder(t, receive(t, b, messages), 1, messages)
 	waitUntil(t, "no buffer is held", func() bool { return c.out.peer.held.Load() == 0 })
 }
+
+func TestALoneMessageThatItsWriterHasToWriteLeavesBeforeTheHostGoesOn(t *testing.T) {
+	a, b := startPair(t)
+	c := openChannel(t, a, b, "~")
+	mustReach(t, c, mustSend(t, c, []byte("first")), DeliveryAccepted)
+	c.out.state.Lock()
+	c.out.state.stream.atOnce = false // as on QUIC and WebRTC
+	c.out.state.Unlock()
+	if left := leftAtReturn(t, a, func() { mustSend(t, c, []byte("lone")) }); left < 25 {
+		t.Errorf("%d of 50 had left", left)
+	}
+	receive(t, b, 51)
+}

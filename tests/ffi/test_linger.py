@@ -30,6 +30,20 @@ def test_a_wait_after_a_quick_exchange_does_not_use_the_processor(pair):
     assert time.process_time() - before < MOST_CPU_S
 
 
+def test_a_wait_for_an_answer_that_does_not_come_does_not_use_the_processor(pair):
+    a, b = pair
+    for number in range(200):
+        a.send(b.peer_id, b"%d" % number)
+        assert bytes(b.receive(timeout=20)) == b"%d" % number
+        b.send(a.peer_id, b"%d" % number)
+        assert bytes(a.receive(timeout=20)) == b"%d" % number
+    a.send(b.peer_id, b"the last question")
+    before = time.process_time()
+    with pytest.raises(peerbus.TimeoutError):
+        a.receive(timeout=WAIT_S)
+    assert time.process_time() - before < MOST_CPU_S
+
+
 def test_a_wait_in_asyncio_after_a_quick_exchange_does_not_use_the_processor(pair):
     a, b = pair
 
