@@ -1,9 +1,12 @@
 """WebRTC data channels from Python: SPEC P2P-25 and NEW-15."""
 
 import asyncio
+import contextlib
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import DEADLINE_S, LOCAL, run
+from support import DEADLINE_S, LOCAL, run, start_python
 
 import peerbus
 
@@ -96,3 +99,87 @@ def test_the_documented_class(environment, tmp_path):
         for method in alice.initiate_webrtc_connection, alice.close_webrtc_connection:
             with pytest.raises(ValueError):
                 method("")
+
+
+def test_two_that_open_one_at_once_get_the_same_data_channel(webrtc_pair):
+    alice, bob = webrtc_pair
+    with ThreadPoolExecutor(2) as both:
+        opening = [both.submit(one.initiate_webrtc, other.peer_id) for one, other in ((alice, bob), (bob, alice))]
+        assert {attempt.result(DEADLINE_S)["state"] for attempt in opening} == {"open"}
+    assert len(alice.webrtc_connections()) == len(bob.webrtc_connections()) == 1
+    for sender, receiver in (alice, bob), (bob, alice):
+        sender.send(receiver.peer_id, b"after the glare")
+        assert receiver.receive(timeout=DEADLINE_S).protocol == PROTOCOL
+
+
+def test_a_receiver_that_takes_nothing_holds_the_sender_and_nothing_is_lost(nodes):
+    narrow = {"channel_messages": 4, "send_messages": 8}
+    alice, bob = nodes(**WEBRTC, limits=narrow), nodes(**WEBRTC, limits=narrow)
+    alice.connect(bob.addresses, timeout=DEADLINE_S)
+    open_channel(alice, bob)
+    payload, sent = bytes(60_000), 0
+    with pytest.raises(peerbus.WouldBlockError):
+        while sent < 10_000:
+            alice.send(bob.peer_id, b"%06d" % sent + payload, timeout=2)
+            sent += 1
+    for number in range(sent):
+        message = bob.receive(timeout=DEADLINE_S)
+        assert (bytes(message.data[:6]), len(message), message.protocol) == (b"%06d" % number, 60_006, PROTOCOL)
+    assert not any(alice.statistics()["lost"].values()) and not any(bob.statistics()["lost"].values())
+
+
+@contextlib.contextmanager
+def asked_server():
+    """A STUN server that never answers; yields its URI and whether something came to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+
+        def asked():
+            with contextlib.suppress(BlockingIOError):
+                return len(server.recv(2048)) > 0
+            return False
+
+        yield f"stun:127.0.0.1:{server.getsockname()[1]}", asked
+
+
+def test_replaced_ice_servers_are_those_of_the_next_data_channel(nodes):
+    with asked_server() as (first, first_asked), asked_server() as (second, second_asked):
+        alice = nodes(**{**WEBRTC, "webrtc": {"enabled": True, "ice_config": {"stun_servers": [first]}}})
+        bob = nodes(**WEBRTC)
+        alice.connect(bob.addresses, timeout=DEADLINE_S)
+        alice.set_ice_config([second])
+        assert alice.diagnose()["webrtc"]["stun_servers"] == [second]
+        open_channel(alice, bob)
+        assert second_asked() and not first_asked()
+
+
+ANSWERER = """
+import sys, peerbus
+from test_python_webrtc import WEBRTC
+with peerbus.Node(**WEBRTC) as node:
+    print(" ".join(node.addresses), flush=True)
+    while True:
+        message = node.receive(timeout=60)
+        node.send(message.sender, message.data)
+"""
+
+
+def test_a_peer_process_that_is_killed_ends_its_data_channel(nodes):
+    """15 s of silence end it: a killed process says no goodbye."""
+    alice = nodes(**WEBRTC)
+    with start_python(ANSWERER) as process:
+        try:
+            addresses = process.stdout.readline().split()
+            bob = alice.connect(addresses, timeout=DEADLINE_S)["ID"]
+            with alice.events("webrtc_changed") as events:
+                assert alice.initiate_webrtc(bob)["kind"] == "session"
+                alice.send(bob, bytes(200_000))
+                echo = alice.receive(timeout=DEADLINE_S)
+                assert (len(echo), echo.protocol) == (200_000, PROTOCOL)
+                process.kill()
+                ended = events.wait_for_blocking("webrtc_changed", state="closed", timeout=DEADLINE_S)
+        finally:
+            process.kill()
+    assert ended["peer"] == bob and ended["reason"]
+    assert alice.webrtc_connections() == []
