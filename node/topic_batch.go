@@ -160,7 +160,7 @@ func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]rece
 	for _, payload := range payloads {
 		notes = append(notes, receipt{expected: true})
 		// The router keeps the payload; the caller may reuse its own.
-		if err := joined.handle.AddToBatch(t.node.ctx, &batch, slices.Clone(payload), pubsub.WithValidatorData(&notes[len(notes)-1])); err != nil {
+		if err := joined.handle.AddToBatch(t.node.ctx, &batch, slices.Clone(payload), t.asSelf, pubsub.WithValidatorData(&notes[len(notes)-1])); err != nil {
 			problem = t.publishError(joined.name, err)
 			t.outboxes.settle(notes[len(notes)-1:])
 			notes = notes[:len(notes)-1]
@@ -185,7 +185,7 @@ func (t *topics) publishEach(joined *topic, payloads [][]byte, peers int) ([]rec
 	notes := make([]receipt, len(payloads))
 	for i, payload := range payloads {
 		notes[i].expected = peers > 0
-		if err := joined.handle.Publish(t.node.ctx, slices.Clone(payload), pubsub.WithValidatorData(&notes[i])); err != nil {
+		if err := joined.handle.Publish(t.node.ctx, slices.Clone(payload), t.asSelf, pubsub.WithValidatorData(&notes[i])); err != nil {
 			t.outboxes.settle(notes[i : i+1])
 			return notes[:i], t.publishError(joined.name, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
+	"peerbus/node/signatures"
 	"peerbus/queue"
 )
 
@@ -29,6 +30,7 @@ const (
 type topics struct {
 	node     *Node
 	router   *pubsub.PubSub
+	asSelf   pubsub.PubOpt // signs
 	tracer   *topicTracer
 	served   rosterServer
 	outboxes *topicOutboxes
@@ -112,6 +114,8 @@ func newTopics(n *Node) *topics {
 
 func (t *topics) start() error {
 	limits := t.node.config.Limits
+	key := signatures.Signer(t.node.host.Peerstore().PrivKey(t.node.host.ID()))
+	t.asSelf = pubsub.WithSecretKeyAndPeerId(key, t.node.host.ID())
 	options := []pubsub.Option{
 		pubsub.WithMaxMessageSize(limits.MessageBytes + topicOverhead),
 		pubsub.WithPeerOutboundQueueSize(limits.TopicMessages),
