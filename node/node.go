@@ -345,6 +345,7 @@ func (n *Node) close() error {
 	})
 	channels.Go(func() {
 		defer n.recoverPanic("closing topics")
+		n.topics.burst.flush()
 		n.topics.outboxes.close(closeDrainTimeout)
 	})
 	n.links.close(closeDrainTimeout)

@@ -126,8 +126,13 @@ func (n *Node) publishChunk(ctx context.Context, joined *topic, payloads [][]byt
 		}
 	}
 	publish := t.publishBatched
-	if n.config.Network.FloodSub { // whose router knows no batches
+	switch {
+	case n.config.Network.FloodSub: // whose router knows no batches
 		publish = t.publishEach
+	case len(payloads) == 1:
+		publish = t.burst.publish
+	default:
+		t.burst.flush()
 	}
 	notes, err := publish(joined, payloads, peers)
 	published := make([]Publication, len(notes))
@@ -159,10 +164,7 @@ func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]rece
 	notes := make([]receipt, 0, len(payloads)) // with room for all: the router keeps pointers into it
 	for _, payload := range payloads {
 		notes = append(notes, receipt{expected: true})
-		// The router keeps the payload; the caller may reuse its own.
-		if err := joined.handle.AddToBatch(t.node.ctx, &batch, slices.Clone(payload), t.asSelf, pubsub.WithValidatorData(&notes[len(notes)-1])); err != nil {
-			problem = t.publishError(joined.name, err)
-			t.outboxes.settle(notes[len(notes)-1:])
+		if problem = t.addTo(&batch, joined, payload, &notes[len(notes)-1]); problem != nil {
 			notes = notes[:len(notes)-1]
 			break
 		}
@@ -170,15 +172,36 @@ func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]rece
 	if len(notes) == 0 {
 		return nil, problem
 	}
+	if err := t.handOver(&batch, notes); err != nil {
+		return nil, t.problem("publishing on", joined.name, err)
+	}
+	return notes, problem
+}
+
+// addTo signs a message, checks it by the own rules and puts it into the batch.
+func (t *topics) addTo(batch *pubsub.MessageBatch, joined *topic, payload []byte, note *receipt) error {
+	// The router keeps the payload; the caller may reuse its own.
+	if err := joined.handle.AddToBatch(t.node.ctx, batch, slices.Clone(payload), t.asSelf, pubsub.WithValidatorData(note)); err != nil {
+		t.outboxes.settle([]receipt{*note})
+		return t.publishError(joined.name, err)
+	}
+	return nil
+}
+
+// handOver gives a batch to the router. When it fails, nothing was published.
+func (t *topics) handOver(batch *pubsub.MessageBatch, notes []receipt) error {
 	withCoalescing := func(options *pubsub.BatchPublishOptions) error {
 		options.Strategy = &coalescingScheduler{outboxes: t.outboxes, notes: notes, byPeer: map[peer.ID][]*pubsub.RPC{}}
 		return nil
 	}
-	if err := t.router.PublishBatch(&batch, withCoalescing); err != nil {
-		t.outboxes.settle(notes)
-		return nil, t.problem("publishing on", joined.name, err)
+	err := t.node.ctx.Err() // the router would wait for ever
+	if err == nil {
+		err = t.router.PublishBatch(batch, withCoalescing)
 	}
-	return notes, problem
+	if err != nil {
+		t.outboxes.settle(notes)
+	}
+	return err
 }
 
 func (t *topics) publishEach(joined *topic, payloads [][]byte, peers int) ([]receipt, error) {

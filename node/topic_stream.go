@@ -45,16 +45,38 @@ func (h topicHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID)
 }
 
 const (
-	// rpcBurst is how many RPCs must follow each other, each within rpcGatherTime, before the next ones wait for company.
-	rpcBurst = 8
+	// rpcBurst is how many RPCs, or publications, must follow each other, each within rpcBurstGap, before the next ones wait for
+	// company.
+	rpcBurst    = 8
+	rpcBurstGap = 2 * time.Millisecond
 	// longRPCBurst is what counts at most, so that a burst is over after a few pauses; rpcBurstPause is how long one may be, for a
 	// publisher that is off its processor.
 	longRPCBurst  = 4 * rpcBurst
 	rpcBurstPause = 20 * time.Millisecond
 	// rpcGatherBytes is what a burst has at least before it is written, or else it waits for rpcGatherTime.
 	rpcGatherBytes = 16 << 10
-	rpcGatherTime  = 2 * time.Millisecond
+	rpcGatherTime  = time.Millisecond
 )
+
+// rpcPace tells RPCs or publications of a burst from lone ones.
+type rpcPace struct {
+	last time.Time
+	fast int // in a row that followed fast
+}
+
+// burst notes one, and tells whether it is part of a burst.
+func (p *rpcPace) burst(now time.Time) bool {
+	switch gap := now.Sub(p.last); {
+	case gap <= rpcBurstGap:
+		p.fast = min(p.fast+1, longRPCBurst)
+	case gap <= rpcBurstPause:
+		p.fast /= 2
+	default:
+		p.fast = 0
+	}
+	p.last = now
+	return p.fast >= rpcBurst
+}
 
 // topicStream is written by pubsub, one whole RPC with its length prefix per Write. A lone one leaves at once; those of a burst leave
 // together, because each write costs a record, a system call, and a wake-up of the peer. The peer writes nothing on it: the one
@@ -71,8 +93,7 @@ type topicStream struct {
 		sync.Mutex        // also during a write: a QUIC stream must not be half-closed then
 		waiting    []byte // whole RPCs
 		due        bool   // flush will come
-		last       time.Time
-		fast       int   // RPCs in a row that followed fast
+		pace       rpcPace
 		err        error // of the write that failed
 	}
 
@@ -87,7 +108,7 @@ type topicStream struct {
 func (s *topicStream) Write(frame []byte) (int, error) {
 	s.out.Lock()
 	defer s.out.Unlock()
-	gathers := s.burstLocked(time.Now()) && len(s.out.waiting)+len(frame) < rpcGatherBytes
+	gathers := s.out.pace.burst(time.Now()) && len(s.out.waiting)+len(frame) < rpcGatherBytes
 	if !gathers && len(s.out.waiting) == 0 {
 		return len(frame), s.putLocked(frame)
 	}
@@ -100,20 +121,6 @@ func (s *topicStream) Write(frame []byte) (int, error) {
 		time.AfterFunc(rpcGatherTime, func() { s.outboxes.node.run("topic burst", s.flush) })
 	}
 	return len(frame), s.out.err
-}
-
-// burstLocked notes an RPC.
-func (s *topicStream) burstLocked(now time.Time) bool {
-	switch gap := now.Sub(s.out.last); {
-	case gap <= rpcGatherTime:
-		s.out.fast = min(s.out.fast+1, longRPCBurst)
-	case gap <= rpcBurstPause:
-		s.out.fast /= 2
-	default:
-		s.out.fast = 0
-	}
-	s.out.last = now
-	return s.out.fast >= rpcBurst
 }
 
 // flush ends the wait of what was gathered.

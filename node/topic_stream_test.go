@@ -71,7 +71,7 @@ func TestALonePublicationIsWrittenAtOnceAndThoseOfABurstTogether(t *testing.T) {
 		frame := rpcFrame(t, 100)
 		for range 20 {
 			mustWrite(t, s, frame)
-			time.Sleep(2 * rpcGatherTime)
+			time.Sleep(2 * rpcBurstGap)
 		}
 		if writes, _ := recorder.seen(s); len(writes) != 20 {
 			t.Errorf("20 lone RPCs in %d writes", len(writes))

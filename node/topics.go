@@ -35,6 +35,7 @@ type topics struct {
 	served   rosterServer
 	outboxes *topicOutboxes
 	moves    *topicMoves
+	burst    *topicBurst
 	scores   *topicScores
 	direct   *directTopics
 	authors  *authorNumbers // of gossip
@@ -107,6 +108,7 @@ func (t *topic) countPeers() int {
 func newTopics(n *Node) *topics {
 	t := &topics{node: n, outboxes: newTopicOutboxes(n), moves: newTopicMoves(n), scores: &topicScores{node: n}, direct: newDirectTopics(n), authors: newAuthorNumbers()}
 	t.tracer = newTopicTracer(n, t.outboxes)
+	t.burst = &topicBurst{topics: t}
 	t.state.joined = map[string]*topic{}
 	t.state.guarded = map[string]*topicGuard{}
 	return t
