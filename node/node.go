@@ -363,6 +363,7 @@ func (n *Node) close() error {
 	n.durables.close()
 
 	problem := n.awaitEnd(deadline.C)
+	n.topics.burst.flush()
 	n.topics.outboxes.endAll()
 	n.peers.close()
 	n.losses.close()

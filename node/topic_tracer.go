@@ -10,7 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// topicTracer counts what pubsub drops without an error: full peer queues, full validation queues, full subscriptions.
+// topicTracer counts what pubsub drops without an error: full peer queues and full validation queues.
 // pubsub calls it from its event loop, so it never blocks.
 type topicTracer struct {
 	node     *Node
@@ -126,14 +126,6 @@ func (t *topicTracer) RejectMessage(message *pubsub.Message, reason string) {
 	}
 }
 
-// UndeliverableMessage: the subscription's buffer was full. Own messages would not have been delivered anyway.
-func (t *topicTracer) UndeliverableMessage(message *pubsub.Message) {
-	if message.GetFrom() == t.node.id {
-		return
-	}
-	t.node.losses.add(directionIn, lossQueueFull, message.GetTopic(), message.GetFrom().String(), 1)
-}
-
 // SendRPC: pubsub has put an RPC into the peer's queue.
 func (t *topicTracer) SendRPC(rpc *pubsub.RPC, p peer.ID) { t.outboxes.queued(p, rpc) }
 
@@ -145,3 +137,6 @@ func (t *topicTracer) ValidateMessage(*pubsub.Message)  {}
 func (t *topicTracer) DeliverMessage(*pubsub.Message)   {}
 func (t *topicTracer) DuplicateMessage(*pubsub.Message) {}
 func (t *topicTracer) ThrottlePeer(peer.ID)             {}
+
+// UndeliverableMessage: no message enters the channel of a subscription, whose filter takes them all.
+func (t *topicTracer) UndeliverableMessage(*pubsub.Message) {}

@@ -15,7 +15,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"peerbus/node/signatures"
-	"peerbus/queue"
 )
 
 const (
@@ -287,12 +286,12 @@ func (n *Node) Subscribe(channel string) error {
 	if err != nil {
 		return err
 	}
-	subscription, err := joined.handle.Subscribe(pubsub.WithBufferSize(n.config.Limits.TopicMessages))
+	inbox := &topicInbox{topics: t, joined: joined}
+	subscription, err := joined.handle.Subscribe(pubsub.WithMessageFilter(inbox.accept))
 	if err != nil {
 		return t.problem("subscribing to", name, err)
 	}
 	joined.subscription = subscription
-	n.spawn("topic reader", func() { t.read(joined, subscription) })
 	return nil
 }
 
@@ -319,36 +318,6 @@ func (t *topics) unsubscribeLocked(name channelName) {
 	}
 	if name.rendezvous() {
 		t.leaveRendezvousLocked(name)
-	}
-}
-
-// read moves a subscription into the receive queue. The rendezvous topic's validator has stored its messages already.
-func (t *topics) read(joined *topic, subscription *pubsub.Subscription) {
-	for {
-		message, err := subscription.Next(t.node.ctx)
-		if err != nil {
-			return
-		}
-		if joined.name.rendezvous() || message.GetFrom() == t.node.id {
-			continue
-		}
-		from := message.GetFrom().String()
-		joined.numbers.received(message.GetFrom(), messageNumber(message.Message))
-		t.authors.received(message.GetFrom(), messageNumber(message.Message))
-		known, reason := t.node.judge(from, joined.name.text, message.Data)
-		if reason != "" {
-			t.node.losses.add(directionIn, reason, joined.name.text, from, 1)
-			continue
-		}
-		// A topic's policy never blocks; the queue counts and reports what it drops.
-		_ = t.node.queue.Put(t.node.ctx, queue.Message{
-			From:     from,
-			Channel:  joined.name.text,
-			Protocol: t.tracer.protocolOf(message.ReceivedFrom),
-			ID:       messageNumber(message.Message),
-			Data:     t.node.ownPayload(message.Data),
-			Verdict:  known,
-		}, 0)
 	}
 }
 
