@@ -37,7 +37,7 @@ func (i *topicInbox) accept(message *pubsub.Message) bool {
 	}
 	i.state.Lock()
 	defer i.state.Unlock()
-	burst := i.state.pace.burst(time.Now())
+	burst := i.state.pace.burst(time.Now(), rpcBurstGap)
 	if len(i.state.waiting) >= i.topics.node.config.Limits.TopicMessages {
 		i.lose(lossQueueFull, message)
 		return false

@@ -45,8 +45,7 @@ func (h topicHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID)
 }
 
 const (
-	// rpcBurst is how many RPCs, or publications, must follow each other, each within rpcBurstGap, before the next ones wait for
-	// company.
+	// rpcBurst is how many RPCs must follow each other, each within rpcBurstGap, before the next ones wait for company.
 	rpcBurst    = 8
 	rpcBurstGap = 2 * time.Millisecond
 	// longRPCBurst is what counts at most, so that a burst is over after a few pauses; rpcBurstPause is how long one may be, for a
@@ -64,12 +63,12 @@ type rpcPace struct {
 	fast int // in a row that followed fast
 }
 
-// burst notes one, and tells whether it is part of a burst.
-func (p *rpcPace) burst(now time.Time) bool {
-	switch gap := now.Sub(p.last); {
-	case gap <= rpcBurstGap:
+// burst notes one, and tells whether it is part of a burst, in which each follows within the gap.
+func (p *rpcPace) burst(now time.Time, gap time.Duration) bool {
+	switch paused := now.Sub(p.last); {
+	case paused <= gap:
 		p.fast = min(p.fast+1, longRPCBurst)
-	case gap <= rpcBurstPause:
+	case paused <= rpcBurstPause:
 		p.fast /= 2
 	default:
 		p.fast = 0
@@ -108,7 +107,7 @@ type topicStream struct {
 func (s *topicStream) Write(frame []byte) (int, error) {
 	s.out.Lock()
 	defer s.out.Unlock()
-	gathers := s.out.pace.burst(time.Now()) && len(s.out.waiting)+len(frame) < rpcGatherBytes
+	gathers := s.out.pace.burst(time.Now(), rpcBurstGap) && len(s.out.waiting)+len(frame) < rpcGatherBytes
 	if !gathers && len(s.out.waiting) == 0 {
 		return len(frame), s.putLocked(frame)
 	}
