@@ -135,9 +135,7 @@ def test_another_of_the_configured_relays_stands_in_when_one_is_killed(tmp_path)
             events = stack.enter_context(node.events("relay_reserved", "relay_lost"))
             while not any(relay["reserved"] for relay in node.diagnose()["relays"]):
                 events.wait_for_blocking("relay_reserved", timeout=DEADLINE_S)
-            (used,) = [relay["relay"] for relay in node.diagnose()["relays"] if relay["reserved"]]
-            if used == survivor["peer_id"]:
-                pytest.skip("the other one was faster")
+            assert [relay["relay"] for relay in node.diagnose()["relays"] if relay["reserved"]] == [killed["peer_id"]]
         events.wait_for_blocking("relay_lost", timeout=DEADLINE_S, relay=killed["peer_id"])
         events.wait_for_blocking("relay_reserved", timeout=DEADLINE_S, relay=survivor["peer_id"])
         assert all(survivor["peer_id"] in address for address in circuits(node)) and circuits(node)
