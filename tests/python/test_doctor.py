@@ -107,7 +107,8 @@ def test_a_report_without_advice_says_so():
     parts = (
         "(2 peers)", "a -> b", "R: no reservation; not asked yet", "P by near: late (5 ms)",
         "WebRTC: 1 open, 2 so far, 3 failed; ICE servers: stun:11.0.0.9", "Q: connection, open, host a:1 - srflx b:2",
-        "L at /p2p-circuit: held open by /a, /b", "last WebRTC failure: Z: no path", "DHT joined (4 peers), mDNS off; 5 peers found by 6 searches",
+        "L at /p2p-circuit: held open by /a, /b", "last WebRTC failure: Z: no path",
+        "DHT joined (4 peers), mDNS off; 5 peers found by 6 searches",
     )  # fmt: skip
     for part in parts:
         assert part in text

@@ -7,21 +7,23 @@ import ssl
 import subprocess
 
 import pytest
+from harness import missing
 from support import DEADLINE_S
 
 import peerbus
 
 DOMAIN = "node.test"
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificates of these tests")
-
 
 def make_certificate(directory, subject=DOMAIN):
     """A self-signed pair for the domain in these two files; answers the certificate as a handshake shows it."""
+    if not shutil.which("openssl"):
+        missing("openssl, which makes the certificates of this test")
     chain, key = directory / "chain.pem", directory / "key.pem"
     fresh = directory / "fresh.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-               "-subj", f"/CN={subject}", "-addext", f"subjectAltName=DNS:{subject}", "-keyout", str(key), "-out", str(fresh)]  # fmt: skip
+               "-subj", f"/CN={subject}", "-addext", f"subjectAltName=DNS:{subject}", "-keyout", str(key),
+               "-out", str(fresh)]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_S)
     fresh.replace(chain)
     return ssl.PEM_cert_to_DER_cert(chain.read_text())
@@ -36,9 +38,9 @@ def shown_at(port):
     """The certificate that the node shows."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as raw:
-        with context.wrap_socket(raw, server_hostname=DOMAIN) as secured:
-            return secured.getpeercert(binary_form=True)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
+    with raw, context.wrap_socket(raw, server_hostname=DOMAIN) as secured:
+        return secured.getpeercert(binary_form=True)
 
 
 @pytest.fixture

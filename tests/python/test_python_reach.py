@@ -3,8 +3,9 @@
 import contextlib
 import time
 
-import peerbus
 from support import DEADLINE_S, LOCAL
+
+import peerbus
 
 JUDGING = {**LOCAL, "nat": {"port_mapping": False, "hole_punching": False, "autonat": True, "autonat_private": True}}
 

@@ -116,13 +116,14 @@ def test_the_relay_command_serves_those_with_the_token_keeps_its_identity_and_co
 
 
 def test_the_relay_command_serves_those_on_its_list(tmp_path):
-    with peerbus.Node(**LOCAL) as friend, peerbus.Node(**LOCAL) as stranger:
-        with relay_process(tmp_path, "--port=0", "--allow", friend.peer_id) as relay:
-            for node in (friend, stranger):
-                node.connect(relay["addresses"])
-            assert friend.reserve_on_relay(relay["peer_id"]).endswith("Z")
-            with pytest.raises(peerbus.RefusedError):
-                stranger.reserve_on_relay(relay["peer_id"])
+    with contextlib.ExitStack() as stack:
+        friend, stranger = (stack.enter_context(peerbus.Node(**LOCAL)) for _ in range(2))
+        relay = stack.enter_context(relay_process(tmp_path, "--port=0", "--allow", friend.peer_id))
+        for node in (friend, stranger):
+            node.connect(relay["addresses"])
+        assert friend.reserve_on_relay(relay["peer_id"]).endswith("Z")
+        with pytest.raises(peerbus.RefusedError):
+            stranger.reserve_on_relay(relay["peer_id"])
 
 
 def test_another_of_the_configured_relays_stands_in_when_one_is_killed(tmp_path):
