@@ -18,12 +18,15 @@
 enum {
     PB_LINGER_NS = 250 * 1000,  /* the longest wait of which an end is expected by looking */
     PB_ANSWER_NS = 1000 * 1000, /* the same of a wait for the answer to what the instance sent since the last message came */
+    PB_LATE_NS = 300 * 1000,    /* who comes back from a yield that late shares its processor with a program that computes */
+    PB_CROWDED_WAITS = 256,     /* so many waits expect no answer after that */
 };
 
 static struct {
     atomic_int readable; /* something waits for the host; the Go side sets it */
     atomic_int sent;     /* since the last message came */
     atomic_int short_ns; /* how long the last wait took, 0 when it was not short */
+    atomic_int crowded;  /* waits that expect no answer: the kernel wakes who sleeps sooner than it comes back to who yields */
 
     _Atomic uint64_t attendance; /* 0: none. Its number is never used again: one that has lapsed costs a vain look */
     atomic_int descriptor;       /* of it */
@@ -70,14 +73,18 @@ static int is_unattended(int instance)
 
 static void linger(int instance, int64_t until)
 {
-    while (!glance(instance)) {
-        if (now() >= until) {
+    for (int64_t before, at = now(); !glance(instance);) {
+        if (at >= until) {
             pb_leave(instance);
             return;
         }
         if (is_unattended(instance))
             pb_attend(instance);
         sched_yield(); /* to the reader's thread, too, which may have been quicker */
+        before = at;
+        at = now();
+        if (at - before > PB_LATE_NS)
+            atomic_store_explicit(&waits[instance].crowded, PB_CROWDED_WAITS, memory_order_relaxed);
     }
 }
 
@@ -107,7 +114,9 @@ uint64_t pb_unattended(int instance)
 
 static int64_t longest_short(int instance)
 {
-    return atomic_load_explicit(&waits[instance].sent, memory_order_relaxed) ? PB_ANSWER_NS : PB_LINGER_NS;
+    int answer = atomic_load_explicit(&waits[instance].sent, memory_order_relaxed) &&
+                 !atomic_load_explicit(&waits[instance].crowded, memory_order_relaxed);
+    return answer ? PB_ANSWER_NS : PB_LINGER_NS;
 }
 
 /* How long to look after a wait that took last: an answer may take twice as long as the one before. */
@@ -142,6 +151,9 @@ void pb_waited(int instance, int64_t began, int found)
         return;
     int64_t took = now() - began, longest = longest_short(instance);
     atomic_store_explicit(&waits[instance].short_ns, found && took < longest ? (int)took + 1 : 0, memory_order_relaxed);
+    int crowded = atomic_load_explicit(&waits[instance].crowded, memory_order_relaxed);
+    if (crowded > 0)
+        atomic_store_explicit(&waits[instance].crowded, crowded - 1, memory_order_relaxed);
     if (found)
         atomic_store_explicit(&waits[instance].sent, 0, memory_order_relaxed);
 }
