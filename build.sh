@@ -15,7 +15,7 @@ export CGO_ENABLED=1
 } > dist/peerbus.map
 
 tags=netgo,osusergo
-link='-Wl,--version-script=dist/peerbus.map -Wl,-soname,libpeerbus.so.0 -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now'
+link='-Wl,--version-script=dist/peerbus.map -Wl,-soname,libpeerbus.so.0 -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now -Wl,--wrap=pthread_create'
 case "$(go env GOOS)" in
 darwin) link='-Wl,-install_name,@rpath/libpeerbus.so' ;;
 esac
