@@ -1,5 +1,6 @@
 """C99 programs, linked against the shared library and against the archive."""
 
+import json
 import subprocess
 
 import pytest
@@ -50,3 +51,15 @@ def test_demo_fails_when_nobody_listens(program, tmp_path):
 def test_binary_pop_has_the_documented_layout(program, tmp_path):
     done = run(program("pop_binary"), tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_webrtc_data_channel_is_opened_listed_and_closed(program, tmp_path):
+    done = run(program("webrtc"), tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    updated, opened, listed, closed, none = (json.loads(line) for line in done.stdout.splitlines())
+    assert all(answer["state"] == "Success" for answer in (updated, opened, closed)), done.stdout
+    session = opened["message"]
+    assert (session["kind"], session["state"], session["offered"]) == ("session", "open", True)
+    assert session["path"]["local"]["type"] == "host"
+    assert listed["message"] == [{"peer_id": session["peer_id"], "state": "open"}]
+    assert none["state"] in ("Success", "Empty") and not none["message"]
