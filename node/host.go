@@ -72,7 +72,7 @@ func (n *Node) announceProtocols(h host.Host) {
 
 // protocols are those that every peer shall know of from the start.
 func (n *Node) protocols() []protocol.ID {
-	own := []protocol.ID{ChatProtocol, HelloProtocol, RendezvousProtocol}
+	own := []protocol.ID{ChatProtocol, HelloProtocol, RendezvousProtocol, TopicMoveProtocol}
 	if n.config.Channel.Acknowledged {
 		own = append(own, session.Protocol)
 	}

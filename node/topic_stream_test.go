@@ -35,7 +35,9 @@ func newRecordedStream() (*writeRecorder, *topicStream) {
 	recorder := &writeRecorder{}
 	n := &Node{}
 	n.config.Limits.TopicMessages, n.config.Limits.SendBytes = 1000, 1<<20
-	return recorder, &topicStream{Stream: recorder, outboxes: newTopicOutboxes(n), peer: "peer", ended: make(chan struct{})}
+	s := &topicStream{Stream: recorder, outboxes: newTopicOutboxes(n), peer: "peer", ended: make(chan struct{})}
+	s.carried.by = recorder
+	return recorder, s
 }
 
 // seen answers the writes so far and how many messages wait.
