@@ -512,7 +512,7 @@ int peerbus_send(int instance, const char *channel, const void *data, size_t siz
 
 /* peerbus_send of a payload that is not copied, if it has at least 256 KiB, is not compressed, and the channel is an acknowledged one
  * that is not durable; otherwise it is copied and released before this returns. After an error it was not taken and is not
- * released. INVALID_ARGUMENT: release is NULL. */
+ * released; but after INTERNAL nobody knows, and the payload must stay as it is. INVALID_ARGUMENT: release is NULL. */
 int peerbus_send_lent(int instance, const char *channel, const peerbus_loan *loan, int timeout_ms);
 
 /* Opens a handle of a direct channel of this node (its own id is the owner): sending through it parses no text per message and

@@ -39,10 +39,10 @@ typedef struct {
     char inspector;
 } record;
 
-/* Lends a payload to the library, if it is one that never changes and is worth it; the library must have taken it in the end, or it
- * was refused. Payloads that came back go their way in loans_end, under the interpreter's lock like the others. */
+/* Lends a payload to the library, if it is one that never changes and is worth it; loan_answered follows with what the library said.
+ * Payloads that came back go their way in loans_end, under the interpreter's lock like the others. */
 int loan_begin(PyObject *data, peerbus_loan *out);
-void loan_refused(const peerbus_loan *refused);
+void loan_answered(const peerbus_loan *asked, int code);
 void loans_end(void);
 
 extern PyType_Spec batch_spec, record_spec, calls_spec;

@@ -130,8 +130,7 @@ static PyObject *calls_send(PyObject *object, PyObject *const *arguments, Py_ssi
         Py_BEGIN_ALLOW_THREADS
         result = self->send_lent(instance, channel, &loan, 0);
         Py_END_ALLOW_THREADS
-        if (result < 0)
-            loan_refused(&loan);
+        loan_answered(&loan, result);
         return PyLong_FromLong(result);
     }
     if (pin(arguments[2], &view))
@@ -158,8 +157,7 @@ static PyObject *calls_channel_send(PyObject *object, PyObject *const *arguments
         Py_BEGIN_ALLOW_THREADS
         result = self->channel_send_lent(instance, handle, &loan, 0, &id);
         Py_END_ALLOW_THREADS
-        if (result < 0)
-            loan_refused(&loan);
+        loan_answered(&loan, result);
     } else {
         if (pin(arguments[2], &view))
             return NULL;

@@ -55,9 +55,11 @@ int loan_begin(PyObject *data, peerbus_loan *out)
     return 1;
 }
 
-void loan_refused(const peerbus_loan *refused)
+void loan_answered(const peerbus_loan *asked, int code)
 {
-    loan *one = refused->context;
+    if (code >= 0 || code == PEERBUS_INTERNAL) /* after a failure inside the library it may be in use: it is never freed */
+        return;
+    loan *one = asked->context;
     Py_DECREF(one->payload);
     free(one);
 }
