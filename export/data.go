@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 	"unsafe"
 
 	"peerbus/node"
@@ -81,7 +82,7 @@ func (i *instance) dataCall(channel *C.char, channelLength C.size_t, data unsafe
 var scratch = sync.Pool{New: func() any { return new([]queue.Message) }}
 
 //export go_peerbus_receive
-func go_peerbus_receive(number C.int, channel *C.char, channelLength C.size_t, maxMessages C.int, maxBytes C.size_t, timeoutMs C.int, out **C.peerbus_batch, problem *C.char) (code C.int) {
+func go_peerbus_receive(number C.int, channel *C.char, channelLength C.size_t, maxMessages C.int, maxBytes C.size_t, timeoutMs C.int, bed *C.pb_bed, out **C.peerbus_batch, problem *C.char) (code C.int) {
 	i, err := lookUp(number)
 	defer guard("peerbus_receive", &i, &code, problem)
 	if err != nil {
@@ -94,22 +95,21 @@ func go_peerbus_receive(number C.int, channel *C.char, channelLength C.size_t, m
 	if err != nil {
 		return fail(problem, err)
 	}
-	name, call, err := i.receiveCall(channel, channelLength, timeoutMs)
+	name, timeout, err := receiveArguments(channel, channelLength, timeoutMs)
 	if err != nil {
 		return fail(problem, err)
 	}
-	defer call.end()
-	return i.receive(call, name, most, int64(maxBytes), confirmedByHost, out, problem)
+	return intake{i: i, channel: name, most: most, maxBytes: int64(maxBytes)}.within(timeout, bed, out, problem)
 }
 
-// receiveCall checks what receive and wait have in common; a NULL channel is every channel.
-func (i *instance) receiveCall(channel *C.char, channelLength C.size_t, timeoutMs C.int) (string, *callContext, error) {
+// receiveArguments checks what receive and wait have in common.
+func receiveArguments(channel *C.char, channelLength C.size_t, timeoutMs C.int) (string, time.Duration, error) {
 	timeout, err := timeoutArgument(timeoutMs)
 	if err != nil {
-		return "", nil, err
+		return "", 0, err
 	}
 	name, err := channelOrAll(channel, channelLength)
-	return name, i.callContext(timeout), err
+	return name, timeout, err
 }
 
 // channelOrAll is "", every channel, for NULL.
@@ -136,21 +136,17 @@ func (i *instance) endOfReceive(err error, problem *C.char) C.int {
 }
 
 //export go_peerbus_wait
-func go_peerbus_wait(number C.int, channel *C.char, channelLength C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
+func go_peerbus_wait(number C.int, channel *C.char, channelLength C.size_t, timeoutMs C.int, bed *C.pb_bed, problem *C.char) (code C.int) {
 	i, err := lookUp(number)
 	defer guard("peerbus_wait", &i, &code, problem)
 	if err != nil {
 		return fail(problem, err)
 	}
-	name, call, err := i.receiveCall(channel, channelLength, timeoutMs)
+	name, timeout, err := receiveArguments(channel, channelLength, timeoutMs)
 	if err != nil {
 		return fail(problem, err)
 	}
-	defer call.end()
-	if err := i.node.Queue().Wait(call, name); err != nil {
-		return i.endOfReceive(err, problem)
-	}
-	return 1
+	return intake{i: i, channel: name}.within(timeout, bed, nil, problem)
 }
 
 // take waits until it has messages that a pool set, if there is one, lets through.

@@ -39,7 +39,7 @@ __attribute__((constructor)) static void count_processors(void) { processors = (
 
 int *pb_readable(int instance) { return (int *)&waits[instance].readable; }
 
-static int64_t now(void)
+int64_t pb_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -68,12 +68,12 @@ static int glance(int instance)
 
 static int is_unattended(int instance)
 {
-    return now() - atomic_load_explicit(&waits[instance].asked, memory_order_relaxed) > PB_LINGER_NS;
+    return pb_now() - atomic_load_explicit(&waits[instance].asked, memory_order_relaxed) > PB_LINGER_NS;
 }
 
 static void linger(int instance, int64_t until)
 {
-    for (int64_t before, at = now(); !glance(instance);) {
+    for (int64_t before, at = pb_now(); !glance(instance);) {
         if (at >= until) {
             pb_leave(instance);
             return;
@@ -82,7 +82,7 @@ static void linger(int instance, int64_t until)
             pb_attend(instance);
         sched_yield(); /* to the reader's thread, too, which may have been quicker */
         before = at;
-        at = now();
+        at = pb_now();
         if (at - before > PB_LATE_NS)
             atomic_store_explicit(&waits[instance].crowded, PB_CROWDED_WAITS, memory_order_relaxed);
     }
@@ -101,7 +101,7 @@ int pb_glance(int instance)
 
 void pb_attended(int instance, int descriptor, uint64_t attendance)
 {
-    atomic_store_explicit(&waits[instance].asked, now(), memory_order_relaxed);
+    atomic_store_explicit(&waits[instance].asked, pb_now(), memory_order_relaxed);
     atomic_store_explicit(&waits[instance].descriptor, descriptor, memory_order_relaxed);
     atomic_store_explicit(&waits[instance].attendance, attendance, memory_order_release);
 }
@@ -132,7 +132,7 @@ int64_t pb_linger(int instance, int timeout_ms)
 {
     if (timeout_ms <= 0 || instance < 0 || instance >= PB_MAX_INSTANCES || processors < 2)
         return 0;
-    int64_t began = now();
+    int64_t began = pb_now();
     int last = atomic_load_explicit(&waits[instance].short_ns, memory_order_relaxed);
     if (last && !is_readable(instance))
         linger(instance, began + patience(instance, last));
@@ -149,7 +149,7 @@ void pb_waited(int instance, int64_t began, int found)
 {
     if (!began)
         return;
-    int64_t took = now() - began, longest = longest_short(instance);
+    int64_t took = pb_now() - began, longest = longest_short(instance);
     atomic_store_explicit(&waits[instance].short_ns, found && took < longest ? (int)took + 1 : 0, memory_order_relaxed);
     int crowded = atomic_load_explicit(&waits[instance].crowded, memory_order_relaxed);
     if (crowded > 0)

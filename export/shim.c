@@ -214,6 +214,16 @@ int peerbus_publish_batch(int instance, const char *channel, const peerbus_slice
     DATA(go_peerbus_publish_batch(instance, TEXT(channel), (peerbus_slice *)messages, count, timeout_ms, out, problem));
 }
 
+static int sleep_on(pb_bed *bed, int timeout_ms, peerbus_batch **out)
+{
+    int64_t until = pb_now() + timeout_ms * INT64_C(1000000);
+    int code;
+    do
+        code = pb_awake(bed, pb_sleep(bed, until), out, problem);
+    while (code == PB_ASLEEP);
+    return code;
+}
+
 int peerbus_receive(int instance, const char *channel, int max_messages, size_t max_bytes, int timeout_ms,
                     peerbus_batch **out)
 {
@@ -222,7 +232,10 @@ int peerbus_receive(int instance, const char *channel, int max_messages, size_t 
     if (forked)
         return forked_code();
     int64_t began = pb_linger(instance, timeout_ms);
-    int code = go_peerbus_receive(instance, TEXT(channel), max_messages, max_bytes, timeout_ms, out, problem);
+    pb_bed *bed = timeout_ms > 0 ? pb_bed_get() : NULL;
+    int code = go_peerbus_receive(instance, TEXT(channel), max_messages, max_bytes, timeout_ms, bed, out, problem);
+    if (code == PB_ASLEEP)
+        code = sleep_on(bed, timeout_ms, out);
     pb_waited(instance, began, code > 0);
     return code;
 }
@@ -234,7 +247,11 @@ int peerbus_confirm(int instance, const peerbus_message *messages, int count)
 
 int peerbus_wait(int instance, const char *channel, int timeout_ms)
 {
-    DATA(go_peerbus_wait(instance, TEXT(channel), timeout_ms, problem));
+    if (forked)
+        return forked_code();
+    pb_bed *bed = timeout_ms > 0 ? pb_bed_get() : NULL;
+    int code = go_peerbus_wait(instance, TEXT(channel), timeout_ms, bed, problem);
+    return code == PB_ASLEEP ? sleep_on(bed, timeout_ms, NULL) : code;
 }
 
 int peerbus_look(int instance, int again)

@@ -24,6 +24,21 @@ void *pb_slab_get(size_t size); /* a buffer that Go may keep for long */
 void pb_buffer_hold(void *buffer);
 void pb_buffer_put(void *buffer);
 
+/* sleep.c: where a thread of the host sleeps that finds nothing in a receive. Go lays in its bed what it wants, and answers PB_ASLEEP;
+ * then come pb_sleep, which answers whether time is left, and pb_awake. pb_rouse ends the sleep. */
+enum { PB_ASLEEP = 1 << 30 };
+typedef struct pb_bed pb_bed;
+struct pb_bed {
+    int state;
+    uintptr_t intake; /* of Go */
+    int taken;
+    pb_bed *next;
+};
+pb_bed *pb_bed_get(void); /* NULL: the thread has to wait inside Go */
+int pb_sleep(pb_bed *bed, int64_t until);
+void pb_rouse(pb_bed *bed);
+int64_t pb_now(void);
+
 /* linger.c: the flag that the Go side keeps; that a message is sent, which may be answered; a short wait before entering Go, which
  * answers when it began, 0 for none; and what became of the wait. */
 enum { PB_MAX_INSTANCES = 4096 };

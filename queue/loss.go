@@ -7,6 +7,7 @@ type aftermath struct {
 	losses []Loss
 	freed  []memory
 	left   []departure
+	roused []func() // of Sleep
 }
 
 // memory is what a message leaves behind.
@@ -59,6 +60,9 @@ func (a *aftermath) add(m *Message, reason Reason) {
 
 // report runs without the lock.
 func (a *aftermath) report(o *Options) {
+	for _, rouse := range a.roused {
+		rouse()
+	}
 	if o.Lost != nil {
 		for _, loss := range a.losses {
 			o.Lost(loss)
@@ -71,12 +75,13 @@ func (a *aftermath) report(o *Options) {
 	for _, d := range a.left {
 		d.tell(d.sequence)
 	}
-	if max(cap(a.freed), cap(a.losses), cap(a.left)) > maxAftermath {
+	if max(cap(a.freed), cap(a.losses), cap(a.left), cap(a.roused)) > maxAftermath {
 		return
 	}
 	clear(a.losses)
 	clear(a.freed)
 	clear(a.left)
-	a.losses, a.freed, a.left = a.losses[:0], a.freed[:0], a.left[:0]
+	clear(a.roused)
+	a.losses, a.freed, a.left, a.roused = a.losses[:0], a.freed[:0], a.left[:0], a.roused[:0]
 	aftermaths.Put(a)
 }

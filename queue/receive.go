@@ -5,7 +5,8 @@ import "context"
 // receiver is a blocked Receive.
 type receiver struct {
 	channel     string
-	wake        chan struct{} // closed by whoever wakes it
+	wake        chan struct{} // closed by whoever wakes it; nil: rouse
+	rouse       func()        // called by whoever wakes it, without the lock
 	interrupted bool
 	unheard     link[receiver] // in Queue.mu.receivers until it is woken
 	blocked     link[receiver] // in Queue.mu.receiving until it holds the lock again
@@ -41,11 +42,9 @@ func (q *Queue) ReceiveAppend(ctx context.Context, dst []Message, channel string
 func (q *Queue) Wait(ctx context.Context, channel string) error {
 	q.mu.Lock()
 	defer q.unlock()
-	for blocked := false; ; blocked = true {
+	for {
 		if q.waitsLocked(channel) {
-			if blocked {
-				q.wakeFirstLocked(channel) // the wake-up was for one who takes
-			}
+			q.wakeFirstLocked(channel) // the wake-up, if there was one, was for one who takes
 			return nil
 		}
 		if err := q.endReceiveLocked(ctx); err != nil {
@@ -80,14 +79,7 @@ func (q *Queue) endReceiveLocked(ctx context.Context) error {
 // blockLocked releases the lock until something may have come, and reports whether Interrupt ended the wait.
 func (q *Queue) blockLocked(ctx context.Context, channel string) (interrupted bool) {
 	r := &receiver{channel: channel, wake: make(chan struct{})}
-	r.unheard.owner, r.blocked.owner = r, r
-	q.mu.receiving.pushBack(&r.blocked)
-	waiting := q.mu.receivers[channel]
-	if waiting == nil {
-		waiting = new(list[receiver])
-		q.mu.receivers[channel] = waiting
-	}
-	waiting.pushBack(&r.unheard)
+	q.listenLocked(r)
 	q.unlock()
 	select {
 	case <-r.wake:
@@ -96,6 +88,17 @@ func (q *Queue) blockLocked(ctx context.Context, channel string) (interrupted bo
 	q.mu.Lock()
 	q.unblockLocked(r)
 	return r.interrupted
+}
+
+func (q *Queue) listenLocked(r *receiver) {
+	r.unheard.owner, r.blocked.owner = r, r
+	q.mu.receiving.pushBack(&r.blocked)
+	waiting := q.mu.receivers[r.channel]
+	if waiting == nil {
+		waiting = new(list[receiver])
+		q.mu.receivers[r.channel] = waiting
+	}
+	waiting.pushBack(&r.unheard)
 }
 
 // unblockLocked passes no wake-up on: who was woken takes, unless interrupted, and then all that were blocked are.
@@ -124,6 +127,11 @@ func (q *Queue) wakeFirstLocked(channel string) {
 	if waiting := q.mu.receivers[channel]; waiting != nil {
 		r := waiting.first.owner
 		q.unhearLocked(r)
+		if r.wake == nil {
+			after := q.afterLocked()
+			after.roused = append(after.roused, r.rouse)
+			return
+		}
 		close(r.wake)
 	}
 }
