@@ -347,7 +347,7 @@ func (r *inReader) deliver(ctx context.Context, fresh []queue.Message) ([]queue.
 			continue
 		}
 		r.landing.pack(fresh[:good])
-		stored, lost, err := r.node.queue.Deliver(ctx, fresh[:good])
+		stored, lost, err := r.put(ctx, fresh[:good])
 		if err != nil {
 			return fresh, err
 		}
@@ -365,6 +365,19 @@ func (r *inReader) deliver(ctx context.Context, fresh []queue.Message) ([]queue.
 		}
 	}
 	return nil, nil
+}
+
+// put gives messages to the queue, and tells the connection when that has to wait.
+func (r *inReader) put(ctx context.Context, fresh []queue.Message) (stored int, lost queue.Reason, err error) {
+	if r.lent.conn == nil {
+		return r.node.queue.Deliver(ctx, fresh)
+	}
+	stored, lost, err = r.node.queue.Deliver(atOnceContext, fresh)
+	if err != context.Canceled || ctx == atOnceContext {
+		return stored, lost, err
+	}
+	r.lent.conn.Away()
+	return r.node.queue.Deliver(ctx, fresh)
 }
 
 // leading counts the messages before the first one that is refused.

@@ -89,9 +89,9 @@ func (c *Conn) start() {
 	if l, ok := c.network.(lender); ok && c.pump.resumes && l.Lend() {
 		c.pump.lender = l
 	}
-	c.pump.watch = time.AfterFunc(time.Hour, func() { c.spawn(c.pump.look) })
+	c.pump.watch = time.AfterFunc(time.Hour, c.pump.look)
 	c.pump.watch.Stop()
-	c.pump.state.held = true
+	c.pump.state.held, c.pump.state.trust = true, absence
 	c.pulse.prepare(c)
 	c.spawn(c.pump.standIn)
 	c.pulse.timer.Reset(0)

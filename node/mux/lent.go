@@ -129,6 +129,10 @@ func (c *Conn) Attend() (descriptor int, ok bool) {
 // Leave ends Attend.
 func (c *Conn) Leave() { _, _ = c.pump.lender.Quiet(1) } // a connection that is closed wakes those who wait anyway
 
+// Away says that the reader that has had something last waits for something else than the connection, so that others get their
+// messages sooner.
+func (c *Conn) Away() { c.pump.away() }
+
 // readAtOnce reads what is there.
 func (s *Stream) readAtOnce(p []byte) (int, error) {
 	n, _, err := s.take(p)

@@ -11,8 +11,13 @@ import (
 )
 
 // absence is how long nobody need read the connection. The next message of a busy stream comes to its reader without a change
-// of goroutine when the reader is back sooner; the other streams' messages wait that long, or twice, when it is not.
-const absence = time.Millisecond
+// of goroutine when the reader is back sooner; the other streams' messages wait that long, or twice, when it is not. To look after
+// the readers costs the processor more than many a message, so where they have always come back it is done more rarely, up to
+// longestAbsence, until one stays away or says that it will (Away).
+const (
+	absence        = time.Millisecond
+	longestAbsence = 8 * absence
+)
 
 // yieldAfter is how often a leader may get nothing itself and wake other readers before it leaves the lead to them: idle streams
 // have readers, too, and would stand between a busy one and the connection for ever.
@@ -40,11 +45,12 @@ type pump struct {
 	state struct {
 		sync.Mutex
 		held     bool
-		leader   *Stream   // nil: the stand-in
-		deadline time.Time // of the connection's reads
-		released uint64    // how often it was let go
-		watched  bool      // the watch is set
-		seen     uint64    // released when it was
+		leader   *Stream       // nil: the stand-in
+		deadline time.Time     // of the connection's reads
+		released uint64        // how often it was let go
+		watched  bool          // the watch is set
+		seen     uint64        // released when it was
+		trust    time.Duration // for how long it is set next
 	}
 	watch *time.Timer
 
@@ -115,23 +121,39 @@ func (pm *pump) letGo() {
 // setWatchLocked makes the stand-in look after a while whether anybody reads.
 func (pm *pump) setWatchLocked() {
 	pm.state.watched, pm.state.seen = true, pm.state.released
-	pm.watch.Reset(absence)
+	pm.watch.Reset(pm.state.trust)
 }
 
-// look is the watch: it takes the right if nobody had it all the time.
-func (pm *pump) look() {
+// away has the watch look soon, because the reader that has just led waits for something else.
+func (pm *pump) away() {
 	pm.state.Lock()
-	pm.state.watched = false
-	vacant := !pm.state.held
-	if vacant && pm.state.released != pm.state.seen {
+	defer pm.state.Unlock()
+	if pm.resumes && !pm.state.held {
+		pm.state.trust = absence
 		pm.setWatchLocked()
-		vacant = false
 	}
-	pm.state.held = pm.state.held || vacant
-	pm.state.Unlock()
-	if vacant {
-		pm.standIn()
+}
+
+// look is the watch: it has the stand-in read if nobody did all the time.
+func (pm *pump) look() {
+	if pm.takeVacant() {
+		pm.conn.spawn(pm.standIn) // which fails when the connection is closed: then nobody needs the right any more
 	}
+}
+
+func (pm *pump) takeVacant() bool {
+	pm.state.Lock()
+	defer pm.state.Unlock()
+	pm.state.watched = false
+	if !pm.state.held && pm.state.released == pm.state.seen {
+		pm.state.held, pm.state.trust = true, absence
+		return true
+	}
+	pm.state.trust = min(2*pm.state.trust, longestAbsence)
+	if !pm.state.held {
+		pm.setWatchLocked()
+	}
+	return false
 }
 
 // standIn reads until a waiting reader got something, which then leads.
