@@ -290,6 +290,36 @@ func TestAReaderThatStaysAwayHoldsUpNoOther(t *testing.T) {
 	})
 }
 
+func TestTheWatchIsRarerWhereReadersComeBackUntilOneDoesNot(t *testing.T) {
+	c := &Conn{}
+	c.state.failed = errClosed // nobody stands in
+	pm := &c.pump
+	pm.conn, pm.resumes, pm.watch, pm.state.trust = c, true, time.NewTimer(time.Hour), absence
+	isRare := func() {
+		t.Helper()
+		for range 10 {
+			for range 2 { // the watch is set after the first time
+				pm.hold(nil)
+				pm.letGo()
+			}
+			pm.look()
+		}
+		if pm.state.trust != longestAbsence {
+			t.Fatalf("the watch looks every %v, want %v", pm.state.trust, longestAbsence)
+		}
+	}
+	isRare()
+	c.Away()
+	if pm.state.trust != absence || !pm.state.watched {
+		t.Fatalf("a reader has said that it stays away, and the watch looks after %v", pm.state.trust)
+	}
+	isRare()
+	pm.look()
+	if pm.state.trust != absence || !pm.state.held {
+		t.Fatalf("nobody came back, and the watch looks after %v", pm.state.trust)
+	}
+}
+
 func TestAReaderThatGetsNothingLeavesTheConnectionToABusyOne(t *testing.T) {
 	x, y := tcpPair(t)
 	a, b := muxed(t, x, false), muxed(t, y, true)
