@@ -185,6 +185,13 @@ int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *sl
     DATA(go_peerbus_channel_send_batch(instance, handle, (peerbus_slice *)slices, count, timeout_ms, first_id, problem));
 }
 
+int peerbus_channel_send_batch_lent(int instance, int handle, const peerbus_loan *loans, int count, int timeout_ms,
+                                    uint64_t *first_id)
+{
+    pb_sent(instance);
+    DATA(go_peerbus_channel_send_batch_lent(instance, handle, (peerbus_loan *)loans, count, timeout_ms, first_id, problem));
+}
+
 int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int timeout_ms)
 {
     DATA(go_peerbus_channel_wait(instance, handle, id, state, timeout_ms, problem));

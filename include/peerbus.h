@@ -537,6 +537,11 @@ int peerbus_channel_send_lent(int instance, int handle, const peerbus_loan *loan
 int peerbus_channel_send_batch(int instance, int handle, const peerbus_slice *slices, int count, int timeout_ms,
                                uint64_t *first_id);
 
+/* peerbus_channel_send_batch of payloads that are lent: each one that was taken as peerbus_channel_send_lent does it, or copied if
+ * its release is NULL. Those that were not taken are not released; after INTERNAL nobody knows, and all must stay as they are. */
+int peerbus_channel_send_batch_lent(int instance, int handle, const peerbus_loan *loans, int count, int timeout_ms,
+                                    uint64_t *first_id);
+
 /* Waits until the message with that id has reached a state of peerbus_delivery, or gone beyond it. 0; TIMEOUT; LOST: it never will,
  * the text has the reason (what the receiver refused was sent, though), or for PEERBUS_TAKEN that its receiver has been away for the
  * whole channel.resume_ms and nobody knows; UNSUPPORTED: it went by chat, which tells no more than

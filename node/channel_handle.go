@@ -99,56 +99,12 @@ func (c *Channel) send(ctx context.Context, payload []byte, l *loan) (uint64, er
 	return c.out.send(ctx, m, nil)
 }
 
-// SendBatch takes the first of some messages like Send, and of the others those that find room at once. It answers the id of the
-// first one and how many it took; their ids follow each other.
-func (c *Channel) SendBatch(ctx context.Context, payloads [][]byte) (first uint64, taken int, err error) {
-	for _, payload := range payloads {
-		if err := c.node.checkPayload(c.name, payload); err != nil {
-			return 0, 0, err
-		}
-	}
-	how := *c.compression.Load()
-	m := c.out.pack(ctx, how, payloads[0])
-	defer c.out.drop(m)
-	if len(how.Codecs) == 0 || c.out.isKept() {
-		return c.out.sendSome(ctx, m, payloads[1:], nil)
-	}
-	if first, err = c.out.send(ctx, m, nil); err != nil {
-		return 0, 0, err
-	}
-	return first, 1 + c.sendMorePacked(how, first+1, payloads[1:]), nil
-}
-
-// sendMorePacked takes the messages that find room at once, and compresses between them.
-func (c *Channel) sendMorePacked(how Compression, id uint64, payloads [][]byte) (taken int) {
-	for ; taken < len(payloads); taken++ {
-		m := c.out.pack(atOnceContext, how, payloads[taken])
-		more := c.out.acceptNext(id+uint64(taken), m)
-		c.out.drop(m)
-		if !more {
-			break
-		}
-	}
-	return taken
-}
-
 // atOnceContext is that of a call which does not wait.
 var atOnceContext = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
-
-// acceptNext takes a message if there is room and the next id is that one: others send on the channel too.
-func (o *outbound) acceptNext(id uint64, m outMessage) bool {
-	o.state.Lock()
-	defer o.state.Unlock()
-	if o.kept != nil || !o.followsLocked(id) {
-		return false
-	}
-	_, _, err := o.acceptLocked(m, nil)
-	return err == nil
-}
 
 // Name is the name of the channel.
 func (c *Channel) Name() string { return c.name.text }

@@ -100,13 +100,13 @@ var errKept = errors.New("durable")
 // send takes a message, copying it, and answers its id. It waits for room until ctx ends. wait, when not nil, gets what tells
 // that the transport has taken the message.
 func (o *outbound) send(ctx context.Context, m outMessage, wait *sentWaiter) (uint64, error) {
-	id, _, err := o.sendSome(ctx, m, nil, wait)
+	id, _, err := o.sendSome(ctx, m, batch{}, wait)
 	return id, err
 }
 
 // sendSome is send, and takes of the messages that follow those that find room at once. It answers the id of the first one and
 // how many it took; their ids follow each other.
-func (o *outbound) sendSome(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (uint64, int, error) {
+func (o *outbound) sendSome(ctx context.Context, m outMessage, more batch, wait *sentWaiter) (uint64, int, error) {
 	for {
 		id, taken, room, err := o.trySend(ctx, m, more, wait)
 		switch {
@@ -116,7 +116,7 @@ func (o *outbound) sendSome(ctx context.Context, m outMessage, more [][]byte, wa
 			case <-ctx.Done():
 			}
 		case err == errKept:
-			id, taken, err := o.sendKept(ctx, append([][]byte{m.payload}, more...))
+			id, taken, err := o.sendKept(ctx, append([][]byte{m.payload}, more.payloads...))
 			if wait != nil {
 				*wait = sentWaiter{out: o, id: id}
 			}
@@ -152,7 +152,7 @@ func (o *outbound) unlockAside() {
 }
 
 // trySend answers a channel to wait on when there is no room yet.
-func (o *outbound) trySend(ctx context.Context, m outMessage, more [][]byte, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
+func (o *outbound) trySend(ctx context.Context, m outMessage, more batch, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
 	o.state.Lock()
 	defer o.unlockAside()
 	if o.beginKeptLocked() {

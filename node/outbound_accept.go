@@ -11,13 +11,13 @@ const lentFrom = 256 << 10
 
 // acceptLocked puts a message into the session, and of those that follow as many as find room at once. It answers the id of the
 // first one and how many it took; their ids follow each other.
-func (o *outbound) acceptLocked(m outMessage, more [][]byte) (first uint64, taken int, err error) {
+func (o *outbound) acceptLocked(m outMessage, more batch) (first uint64, taken int, err error) {
 	first, waits, err := o.placeLocked(m)
 	if err != nil {
 		return 0, 0, err
 	}
-	for taken = 1; taken <= len(more) && o.followsLocked(first+uint64(taken)); taken++ {
-		_, small, err := o.placeLocked(outMessage{payload: more[taken-1]})
+	for taken = 1; taken <= len(more.payloads) && o.followsLocked(first+uint64(taken)); taken++ {
+		_, small, err := o.placeLocked(outMessage{payload: more.payloads[taken-1], loan: more.loan(taken - 1)})
 		if err != nil {
 			break
 		}

@@ -206,6 +206,12 @@ ARGUMENTS = {
         "null_release": ('&(peerbus_loan){"hello", 5, NULL, NULL}', INVALID),
         "too_large": ("&(peerbus_loan){big, SIZE_MAX, ignore_release, NULL}", TOO_LARGE),
     },
+    ("const peerbus_loan *", "loans"): {
+        "null": ("NULL", INVALID),
+        "null_data": ("&(peerbus_loan){NULL, 5, ignore_release, NULL}", INVALID),
+        "null_release": ('&(peerbus_loan){"hello", 5, NULL, NULL}', SUCCESS),
+        "too_large": ("&(peerbus_loan){big, SIZE_MAX, ignore_release, NULL}", TOO_LARGE),
+    },
     ("const peerbus_message *", "messages"): {
         "null": ("NULL", INVALID),
         "null_channel": ("&(peerbus_message){.id = 1}", INVALID),
@@ -590,6 +596,20 @@ FUNCTIONS = {
                 "for_room",
                 "peerbus_slice one = {big, BIG_BYTES}; int code = 1; "
                 "while (code > 0) code = peerbus_channel_send_batch(SPARE, spare_handle, &one, 1, 60000, NULL); "
+                'emit_data_int("call", code);',
+            ),
+        ),
+    ),
+    "peerbus_channel_send_batch_lent": Function(
+        {
+            **HANDLE, "loans": '&(peerbus_loan){"hello", 5, ignore_release, NULL}', "count": "1", "timeout_ms": "5000",
+            "first_id": "&(uint64_t){0}",
+        },
+        waits=(
+            Wait(
+                "for_room",
+                "peerbus_loan one = {big, BIG_BYTES, ignore_release, NULL}; int code = 1; "
+                "while (code > 0) code = peerbus_channel_send_batch_lent(SPARE, spare_handle, &one, 1, 60000, NULL); "
                 'emit_data_int("call", code);',
             ),
         ),

@@ -12,7 +12,8 @@ _for_ever = []  # what messages may still refer to when the library of their tes
 NOWHERE = {
     name: 0
     for name in (
-        "batch_free", "send", "send_lent", "channel_send", "channel_send_lent", "channel_send_batch", "publish_batch",
+        "batch_free", "send", "send_lent", "channel_send", "channel_send_lent", "channel_send_batch_lent",
+        "publish_batch",
     )
 }
 """Addresses of the library's functions for an accelerator that calls none of them."""

@@ -39,6 +39,8 @@ typedef struct {
     char inspector;
 } record;
 
+enum { LEND_FROM = 256 << 10 }; /* bytes; the library copies what is smaller in any case */
+
 /* Lends a payload to the library, if it is one that never changes and is worth it; loan_answered follows with what the library said.
  * Payloads that came back go their way in loans_end, under the interpreter's lock like the others. */
 int loan_begin(PyObject *data, peerbus_loan *out);

@@ -17,19 +17,19 @@ typedef struct {
     __typeof__(&peerbus_send_lent) send_lent;
     __typeof__(&peerbus_channel_send) channel_send;
     __typeof__(&peerbus_channel_send_lent) channel_send_lent;
-    __typeof__(&peerbus_channel_send_batch) channel_send_batch;
+    __typeof__(&peerbus_channel_send_batch_lent) channel_send_batch_lent;
     __typeof__(&peerbus_publish_batch) publish_batch;
     PyObject *texts[TEXTS]; /* str by hash: the texts of batches, which come again and again */
 } calls;
 
 static PyObject *calls_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"message",      "batch_free",        "send",               "send_lent",
-                            "channel_send", "channel_send_lent", "channel_send_batch", "publish_batch", NULL};
+    static char *names[] = {"message",      "batch_free",        "send",                    "send_lent",
+                            "channel_send", "channel_send_lent", "channel_send_batch_lent", "publish_batch", NULL};
     PyObject *message;
-    unsigned long long batch_free, send, send_lent, channel_send, channel_send_lent, channel_send_batch, publish_batch;
+    unsigned long long batch_free, send, send_lent, channel_send, channel_send_lent, channel_send_batch_lent, publish_batch;
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OKKKKKKK:Calls", names, &message, &batch_free, &send, &send_lent,
-                                     &channel_send, &channel_send_lent, &channel_send_batch, &publish_batch))
+                                     &channel_send, &channel_send_lent, &channel_send_batch_lent, &publish_batch))
         return NULL;
     accelerator_state *state = state_of(type);
     if (!PyType_Check(message) || !PyType_IsSubtype((PyTypeObject *)message, (PyTypeObject *)state->record)) {
@@ -48,7 +48,7 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
     self->send_lent = (__typeof__(&peerbus_send_lent))(uintptr_t)send_lent;
     self->channel_send = (__typeof__(&peerbus_channel_send))(uintptr_t)channel_send;
     self->channel_send_lent = (__typeof__(&peerbus_channel_send_lent))(uintptr_t)channel_send_lent;
-    self->channel_send_batch = (__typeof__(&peerbus_channel_send_batch))(uintptr_t)channel_send_batch;
+    self->channel_send_batch_lent = (__typeof__(&peerbus_channel_send_batch_lent))(uintptr_t)channel_send_batch_lent;
     self->publish_batch = (__typeof__(&peerbus_publish_batch))(uintptr_t)publish_batch;
     return (PyObject *)self;
 }
@@ -68,6 +68,11 @@ static void calls_dealloc(PyObject *object)
 /* Holds a payload in place. Arrays with gaps between their elements are copied first, in C order. */
 static int pin(PyObject *data, Py_buffer *view)
 {
+    if (PyBytes_CheckExact(data)) { /* lie still as long as they live */
+        Py_INCREF(data);
+        view->obj = data;
+        return PyBytes_AsStringAndSize(data, (char **)&view->buf, &view->len);
+    }
     if (PyUnicode_Check(data)) {
         PyErr_SetString(PyExc_TypeError, "a payload is bytes, not str; encode the text first");
         return -1;
@@ -85,6 +90,14 @@ static int pin(PyObject *data, Py_buffer *view)
     int result = bytes ? PyObject_GetBuffer(bytes, view, PyBUF_SIMPLE) : -1;
     Py_XDECREF(bytes);
     return result;
+}
+
+static void unpin(Py_buffer *view)
+{
+    if (view->obj && PyBytes_CheckExact(view->obj))
+        Py_DECREF(view->obj);
+    else
+        PyBuffer_Release(view);
 }
 
 static const void *address(const Py_buffer *view) { return view->buf ? view->buf : ""; }
@@ -138,7 +151,7 @@ static PyObject *calls_send(PyObject *object, PyObject *const *arguments, Py_ssi
     Py_BEGIN_ALLOW_THREADS
     result = self->send(instance, channel, address(&view), (size_t)view.len, 0);
     Py_END_ALLOW_THREADS
-    PyBuffer_Release(&view);
+    unpin(&view);
     return PyLong_FromLong(result);
 }
 
@@ -164,47 +177,53 @@ static PyObject *calls_channel_send(PyObject *object, PyObject *const *arguments
         Py_BEGIN_ALLOW_THREADS
         result = self->channel_send(instance, handle, address(&view), (size_t)view.len, 0, &id);
         Py_END_ALLOW_THREADS
-        PyBuffer_Release(&view);
+        unpin(&view);
     }
     return result < 0 ? PyLong_FromLong(result) : PyLong_FromUnsignedLongLong(id);
 }
 
-/* Payloads of a sequence, held in place for one call. */
+/* Payloads of a sequence, held in place for one call, and longer those that are lent. */
 typedef struct {
     int count;
     Py_buffer *views;
-    peerbus_slice *slices;
+    peerbus_loan *loans; /* without a release: copied */
 } packed;
 
-static void unpack(packed *self)
+/* The end of a call that answered how many were taken, or a code. */
+static void unpack(packed *self, int result)
 {
-    while (self->count > 0)
-        PyBuffer_Release(&self->views[--self->count]);
+    while (self->count > 0) {
+        int i = --self->count;
+        unpin(&self->views[i]);
+        if (self->loans[i].release)
+            loan_answered(&self->loans[i], result < 0 ? result : i < result ? PEERBUS_OK : PEERBUS_WOULD_BLOCK);
+    }
     PyMem_Free(self->views);
-    PyMem_Free(self->slices);
+    PyMem_Free(self->loans);
 }
 
 static int pack(packed *self, PyObject *payloads, int first, int count)
 {
     self->count = 0;
     self->views = PyMem_Malloc((size_t)count * sizeof *self->views);
-    self->slices = PyMem_Malloc((size_t)count * sizeof *self->slices);
-    if (!self->views || !self->slices) {
+    self->loans = PyMem_Malloc((size_t)count * sizeof *self->loans);
+    if (!self->views || !self->loans) {
         PyErr_NoMemory();
         goto failed;
     }
     for (int i = 0; i < count; i++) {
         PyObject *data = PySequence_GetItem(payloads, first + i);
         int result = data ? pin(data, &self->views[i]) : -1;
+        if (!result && (self->views[i].len < LEND_FROM || !loan_begin(data, &self->loans[i])))
+            self->loans[i] = (peerbus_loan){address(&self->views[i]), (size_t)self->views[i].len, NULL, NULL};
         Py_XDECREF(data);
         if (result)
             goto failed;
-        self->slices[i] = (peerbus_slice){address(&self->views[i]), (size_t)self->views[i].len};
         self->count++;
     }
     return 0;
 failed:
-    unpack(self);
+    unpack(self, PEERBUS_INVALID_ARGUMENT);
     return -1;
 }
 
@@ -221,9 +240,9 @@ static PyObject *calls_channel_send_many(PyObject *object, PyObject *const *argu
         parse_int(arguments[3], &first) || parse_int(arguments[4], &count) || pack(&messages, arguments[2], first, count))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    result = self->channel_send_batch(instance, handle, messages.slices, messages.count, 0, &id);
+    result = self->channel_send_batch_lent(instance, handle, messages.loans, messages.count, 0, &id);
     Py_END_ALLOW_THREADS
-    unpack(&messages);
+    unpack(&messages, result);
     return result < 0 ? PyLong_FromLong(result) : Py_BuildValue("iK", result, (unsigned long long)id);
 }
 
@@ -241,7 +260,7 @@ static PyObject *calls_publish(PyObject *object, PyObject *const *arguments, Py_
     Py_BEGIN_ALLOW_THREADS
     result = self->publish_batch(instance, channel, &slice, 1, 0, &publication);
     Py_END_ALLOW_THREADS
-    PyBuffer_Release(&view);
+    unpin(&view);
     if (result < 0)
         return PyLong_FromLong(result);
     return Py_BuildValue("KKK", publication.id, publication.peers, publication.missed);

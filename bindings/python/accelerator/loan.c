@@ -3,8 +3,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { LEND_FROM = 256 << 10 }; /* bytes; the library copies what is smaller in any case */
-
 /* A payload that the library uses. It gives it back on any thread, without the interpreter's lock: it then waits on a pile for a
  * thread that has the lock. That is the next call that sends or receives, or the main thread as soon as it runs Python. */
 typedef struct loan {

@@ -25,7 +25,7 @@ class Calls:
         send_lent: int,
         channel_send: int,
         channel_send_lent: int,
-        channel_send_batch: int,
+        channel_send_batch_lent: int,
         publish_batch: int,
     ) -> None: ...
     def send(self, instance: int, channel: bytes, data: Payload) -> int: ...

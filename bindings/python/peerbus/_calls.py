@@ -130,7 +130,8 @@ def calls_of(c: ctypes.CDLL, abi: int) -> Calls:
             f"{accelerator.__file__} was built for binary interface {accelerator.ABI} of the library, not {abi}; rebuild it"
         )
     names = (
-        "batch_free", "send", "send_lent", "channel_send", "channel_send_lent", "channel_send_batch", "publish_batch",
+        "batch_free", "send", "send_lent", "channel_send", "channel_send_lent", "channel_send_batch_lent",
+        "publish_batch",
     )
     addresses = {name: _address(c, f"peerbus_{name}") for name in names}
     calls: Calls = accelerator.Calls(Message, **addresses)

@@ -70,6 +70,7 @@ _PROTOTYPES: Dict[str, List[Any]] = {
     "peerbus_channel_send_lent": [_INT, _INT, _INT, ctypes.c_void_p, _INT, ctypes.c_void_p],
     "peerbus_confirm": [_INT, _INT, ctypes.c_void_p, _INT],
     "peerbus_channel_send_batch": [_INT, _INT, _INT, ctypes.c_void_p, _INT, _INT, ctypes.c_void_p],
+    "peerbus_channel_send_batch_lent": [_INT, _INT, _INT, ctypes.c_void_p, _INT, _INT, ctypes.c_void_p],
     "peerbus_channel_wait": [_INT, _INT, _INT, ctypes.c_uint64, _INT, _INT],
     "peerbus_channel_configure": [_INT, _INT, _INT, _TEXT],
     "peerbus_channel_close": [_INT, _INT, _INT],

@@ -154,7 +154,8 @@ class Channel(_ChannelFace):
     async def send_many(
         self, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
     ) -> SentMessages[SentMessage]:
-        """Sends many messages, in order, with few calls of the library: the fastest way for small ones.
+        """Sends many messages, in order, with few calls of the library: the fastest way for small ones. ``bytes`` of at least
+        256 KiB are not copied, see Node.send.
 
         Raises WouldBlockError at the timeout; its text says how many were taken."""
         numbers = self._core.try_send_many(payloads)
