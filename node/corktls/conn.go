@@ -6,8 +6,12 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 )
 
-// recordBytes is the most that one TLS record carries.
-const recordBytes = 16 << 10
+const (
+	// recordBytes is the most that one TLS record carries.
+	recordBytes = 16 << 10
+	// maxOdd is what a record of its own may have before those that are full: above, copying costs more than the record.
+	maxOdd = 2 << 10
+)
 
 // Conn is a TLS connection whose Write makes few system calls.
 type Conn struct {
@@ -33,36 +37,33 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) <= recordBytes {
 		return c.SecureConn.Write(p)
 	}
-	if err := c.together(func() error { return c.writeAll(p) }); err != nil {
+	if err := c.together(p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// WriteJoined sends head and body as Write would send both in one piece, without copying more than one record of them. An
-// error is that of Write.
+// WriteJoined sends head and body as Write would send both in one piece, and makes one record of what fits into one. Of more it
+// copies maxOdd bytes at most, so that whoever has the body need not leave room before it. An error is that of Write.
 func (c *Conn) WriteJoined(head, body []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	odd := len(body)
+	if len(head)+len(body) > recordBytes {
+		if odd %= recordBytes; len(head)+odd > maxOdd {
+			odd = 0
+		}
+	}
+	if odd == 0 {
+		return c.together(head, body)
+	}
 	first := records.Get().(*[recordBytes]byte)
 	defer records.Put(first)
-	joined := append(first[:0], head[:min(len(head), recordBytes)]...)
-	head = head[len(joined):]
-	if len(head) == 0 {
-		more := min(len(body), recordBytes-len(joined))
-		joined, body = append(joined, body[:more]...), body[more:]
-	}
-	if len(head) == 0 && len(body) == 0 {
+	joined := append(append(first[:0], head...), body[:odd]...)
+	if odd == len(body) {
 		return c.writeAll(joined)
 	}
-	return c.together(func() error {
-		for _, part := range [][]byte{joined, head, body} {
-			if err := c.writeAll(part); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return c.together(joined, body[odd:])
 }
 
 func (c *Conn) writeAll(p []byte) error {
@@ -73,10 +74,16 @@ func (c *Conn) writeAll(p []byte) error {
 	return err
 }
 
-// together gathers the records that write makes.
-func (c *Conn) together(write func() error) error {
-	c.cork.put()
-	err := write()
+// together gathers the records of all parts.
+func (c *Conn) together(parts ...[]byte) (err error) {
+	size := 0
+	for _, part := range parts {
+		size += len(part)
+	}
+	c.cork.put(size)
+	for i := 0; i < len(parts) && err == nil; i++ {
+		err = c.writeAll(parts[i])
+	}
 	if pulled := c.cork.pull(); err == nil {
 		err = pulled
 	}

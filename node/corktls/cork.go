@@ -6,15 +6,20 @@ import (
 	"sync/atomic"
 )
 
-// corkBytes is how much is given to the kernel at once: records in number so that the receiver works on one half while the
-// sender encrypts the next.
-const corkBytes = 4*recordBytes + 4*recordOverhead
-
-// recordOverhead is more than a record is longer than what it carries.
-const recordOverhead = 64
+const (
+	// corkBytes is how much of a large write is given to the kernel at once: records in number so that the receiver works on one
+	// half while the sender encrypts the next.
+	corkBytes = 4 * (recordBytes + recordOverhead)
+	// roundBytes is a write that is given to the kernel as a whole: little more than corkBytes, so that it leaves no small rest.
+	roundBytes = 5 * recordBytes
+	// bufferBytes has room for the records of one more.
+	bufferBytes = roundBytes + 6*recordOverhead
+	// recordOverhead is more than a record is longer than what it carries.
+	recordOverhead = 64
+)
 
 var (
-	buffers = sync.Pool{New: func() any { return new([corkBytes]byte) }}
+	buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 	records = sync.Pool{New: func() any { return new([recordBytes]byte) }}
 )
 
@@ -30,7 +35,8 @@ type cork struct {
 	state    struct {
 		sync.Mutex
 		in     bool
-		buffer *[corkBytes]byte
+		most   int // that is gathered
+		buffer *[bufferBytes]byte
 		filled int
 		err    error // of the first flush that failed
 	}
@@ -46,11 +52,15 @@ func (c *cork) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-func (c *cork) put() {
+// put begins to gather what carries so many bytes.
+func (c *cork) put(size int) {
 	c.state.Lock()
 	defer c.state.Unlock()
-	c.state.in = true
-	c.state.buffer = buffers.Get().(*[corkBytes]byte)
+	c.state.in, c.state.most = true, corkBytes
+	if size <= roundBytes {
+		c.state.most = bufferBytes
+	}
+	c.state.buffer = buffers.Get().(*[bufferBytes]byte)
 }
 
 // pull gives what was gathered to the kernel.
@@ -72,12 +82,12 @@ func (c *cork) Write(record []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	if s.in && len(record) > len(s.buffer)-s.filled {
+	if s.in && len(record) > s.most-s.filled {
 		if err := c.flushLocked(); err != nil {
 			return 0, err
 		}
 	}
-	if !s.in || len(record) > len(s.buffer) {
+	if !s.in || len(record) > s.most {
 		return c.sendLocked(record)
 	}
 	s.filled += copy(s.buffer[s.filled:], record)

@@ -142,7 +142,7 @@ func TestStockPeersUnderstandEitherSide(t *testing.T) {
 func TestJoinedPartsArriveAsOne(t *testing.T) {
 	a, b, _ := connect(t, newSide(t, false), newSide(t, false))
 	for _, head := range []int{0, 12, recordBytes, recordBytes + 5} {
-		for _, body := range append(sizes, 0, recordBytes-12) {
+		for _, body := range append(sizes, 0, recordBytes-12, recordBytes+maxOdd-12, recordBytes+maxOdd-11, roundBytes) {
 			h, p := noise(t, head), noise(t, body)
 			expect(t, b, append(bytes.Clone(h), p...), func() error { return a.(*Conn).WriteJoined(h, p) })
 		}
@@ -153,11 +153,17 @@ func TestALargeWriteIsFewSystemCallsAndASmallOneIsOne(t *testing.T) {
 	a, b, network := connect(t, newSide(t, false), newSide(t, false))
 	warm := make([]byte, 4<<20) // TLS begins with small records
 	expect(t, b, warm, func() error { _, err := a.Write(warm); return err })
-	for _, c := range []struct{ size, most int }{{1, 1}, {recordBytes, 1}, {recordBytes + 1, 1}, {4 * recordBytes, 1}, {1 << 20, 17}} {
-		before, message := network.writes.Load(), noise(t, c.size)
-		expect(t, b, message, func() error { _, err := a.Write(message); return err })
-		if made := network.writes.Load() - before; made > int64(c.most) {
-			t.Errorf("%d bytes took %d writes, at most %d are needed", c.size, made, c.most)
+	for _, c := range []struct{ size, most int }{{1, 1}, {recordBytes, 1}, {recordBytes + 1, 1}, {4 * recordBytes, 1}, {roundBytes, 1}, {roundBytes + 1, 2}, {1 << 20, 17}} {
+		message := noise(t, c.size)
+		for name, write := range map[string]func() error{
+			"Write":       func() error { _, err := a.Write(message); return err },
+			"WriteJoined": func() error { return a.(*Conn).WriteJoined(message[:min(12, c.size)], message[min(12, c.size):]) },
+		} {
+			before := network.writes.Load()
+			expect(t, b, message, write)
+			if made := network.writes.Load() - before; made > int64(c.most) {
+				t.Errorf("%s of %d bytes took %d writes, at most %d are needed", name, c.size, made, c.most)
+			}
 		}
 	}
 }
