@@ -11,8 +11,13 @@ import (
 	"peerbus/node/session"
 )
 
-// directPieceMessages bounds what one hand-over to the subscribers carries, beside publishChunkBytes.
-const directPieceMessages = 256
+const (
+	// directPieceMessages bounds what one hand-over to the subscribers carries, beside publishChunkBytes.
+	directPieceMessages = 256
+	// lastRunBytes is what the last messages of a piece may take to share frames: a few that are left over would cost a write to
+	// each subscriber.
+	lastRunBytes = coalesceBytes + coalesceBytes/4
+)
 
 // MissedSubscriber is a subscriber that a message was not taken for.
 type MissedSubscriber struct {
@@ -58,27 +63,41 @@ func directPiece(payloads [][]byte) int {
 	return len(payloads)
 }
 
-// encode makes the runs. A large message has one to itself, as a session wants it.
+// encode makes the runs.
 func (p *topicPiece) encode(buffers *frameBuffers) {
 	if p.runs != nil {
 		return
 	}
-	for rest := p.payloads; len(rest) > 0; {
-		count, size := 1, session.FramesSize(rest[:1])
-		for size < soloBytes && count < len(rest) {
-			more := session.FramesSize(rest[count : count+1])
-			if more >= soloBytes || size+more > coalesceBytes {
-				break
-			}
-			count, size = count+1, size+more
+	for rest, left := p.payloads, p.bytes; len(rest) > 0; {
+		most := coalesceBytes
+		if left <= lastRunBytes {
+			most = lastRunBytes
 		}
+		count, size := runOf(rest, most)
 		run := pieceRun{payloads: rest[:count]}
 		if size >= soloBytes {
 			run.frames = session.NewFrames(run.payloads, buffers.get, buffers.put)
 		}
 		p.runs = append(p.runs, run)
-		rest = rest[count:]
+		rest, left = rest[count:], left-size
 	}
+}
+
+// runOf answers how many payloads make a run whose frames take at most so many bytes, and how many these are. A large message has a
+// run to itself, as a session wants it.
+func runOf(payloads [][]byte, most int) (count, size int) {
+	count, size = 1, session.FramesSize(payloads[:1])
+	if size >= soloBytes {
+		return count, size
+	}
+	for _, payload := range payloads[1:] {
+		more := session.FrameSize(session.Attributes{}, len(payload))
+		if more >= soloBytes || size+more > most {
+			break
+		}
+		count, size = count+1, size+more
+	}
+	return count, size
 }
 
 func (p *topicPiece) acceptInto(sender *session.Sender) error {

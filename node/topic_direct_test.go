@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -109,6 +110,41 @@ func TestADirectTopicReachesFourSubscribersCompletelyAndInOrder(t *testing.T) {
 	}
 	if s := publisher.Statistics(); s.Published.Messages != count || s.Sent.Messages != 0 {
 		t.Errorf("%d published, %d sent", s.Published.Messages, s.Sent.Messages)
+	}
+}
+
+func TestAListSharesAsFewBuffersAsItsSizeAllows(t *testing.T) {
+	list := func(count, size int) (payloads [][]byte) {
+		for range count {
+			payloads = append(payloads, make([]byte, size))
+		}
+		return payloads
+	}
+	mixed := append(append(list(20, 1024), make([]byte, soloBytes)), list(3, 100)...)
+	for _, c := range []struct {
+		payloads [][]byte
+		messages []int // of each run
+	}{
+		{list(1, 100), []int{1}},
+		{list(64, 1024), []int{64}},
+		{list(79, 1024), []int{79}},
+		{list(80, 1024), []int{63, 17}},
+		{list(200, 1024), []int{63, 63, 74}},
+		{mixed, []int{20, 1, 3}},
+	} {
+		p := newTopicPiece(c.payloads)
+		p.encode(newFrameBuffers(heapMemory{}))
+		var messages []int
+		for _, run := range p.runs {
+			messages = append(messages, len(run.payloads))
+			if shared := session.FramesSize(run.payloads) >= soloBytes; shared != (run.frames != nil) {
+				t.Errorf("%d messages share frames: %v", len(run.payloads), run.frames != nil)
+			}
+		}
+		if !slices.Equal(messages, c.messages) {
+			t.Errorf("%d messages became runs of %v, not %v", len(c.payloads), messages, c.messages)
+		}
+		p.release()
 	}
 }
 
