@@ -183,7 +183,9 @@ func (r *inReader) reposition() error {
 }
 
 func (r *inReader) message(head session.Head) error {
-	r.frameEnd = time.Now().Add(frameStallTimeout + time.Duration(head.Size/minFrameRate)*time.Second)
+	if head.Size >= LargePayload || head.Size > r.landing.buffered() {
+		r.frameEnd = time.Now().Add(frameStallTimeout + time.Duration(head.Size/minFrameRate)*time.Second)
+	}
 	keep, err := r.stream.Admit(head)
 	if err != nil {
 		return err
