@@ -1,5 +1,6 @@
 """The accelerator does what the package does without it."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def test_a_payload_is_held_for_the_call_only(pair):
         channel.send(data)
         channel.send_many([data, text, memoryview(data)[::2]])
         alice.publish(alice.topic("t"), data)
+        alice.publish_many(alice.topic("t"), [data, text, memoryview(data)[::2]])
     data.append(0)
     assert sys.getrefcount(text) == references
     received = [bytes(bob.receive(timeout=10)) for _ in range(50)]
@@ -89,6 +91,7 @@ def test_what_is_no_buffer_is_a_type_error_and_nothing_is_sent(pair, data):
         lambda: channel.send(data),
         lambda: channel.send_many([b"first", data]),
         lambda: alice.publish(alice.topic("t"), data),
+        lambda: alice.publish_many(alice.topic("t"), [b"first", data]),
     ):
         with pytest.raises(TypeError):
             attempt()
@@ -105,6 +108,24 @@ def test_views_outlive_the_messages_and_the_node(pair):
     bob.close()
     assert views == [b"small", bytes(range(256)) * 4096]
     assert views[1].readonly and views[1][256:260].tobytes() == b"\0\1\2\3"
+
+
+def test_a_view_leads_to_no_other_memory(pair):
+    alice, bob = pair
+    alice.channel(bob.peer_id).send_many([b"one", b"two", b"three"])
+    received = []
+    while len(received) < 3:
+        received += bob.receive_batch(timeout=10)
+    views = [message.data for message in received]
+    assert [bytes(view) for view in views] == [b"one", b"two", b"three"]
+    assert [len(memoryview(view.obj)) for view in views] == [0, 0, 0]
+
+
+def test_the_garbage_collector_looks_at_no_message(pair):
+    alice, bob = pair
+    alice.send(bob.peer_id, b"text")
+    message = bob.receive(timeout=10)
+    assert not gc.is_tracked(message)
 
 
 def test_a_message_may_be_made_by_hand_and_changed():
@@ -128,8 +149,11 @@ def test_calls_refuse_wrong_arguments(accelerator):
         accelerator.Calls(str, **NOWHERE)
     calls = accelerator.Calls(peerbus.Message, **NOWHERE)
     for attempt in (lambda: calls.send(0, b"c"), lambda: calls.send("0", b"c", b""), lambda: calls.send(0, "c", b""),
-                    lambda: calls.channel_send_many(0, 0, 3, 0, 1)):
+                    lambda: calls.channel_send_many(0, 0, 3, 0, 1), lambda: calls.publish(0, b"c"),
+                    lambda: calls.publish_many(0, "c", [b""], 0, 1, 0), lambda: calls.publish_many(0, b"c", 3, 0, 1, 0)):
         with pytest.raises(TypeError):
             attempt()
     with pytest.raises(IndexError):
         calls.channel_send_many(0, 0, [], 0, 1)
+    with pytest.raises(IndexError):
+        calls.publish_many(0, b"c", [], 0, 1, 0)

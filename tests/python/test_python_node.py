@@ -322,6 +322,11 @@ def test_many_messages_are_published_in_order_with_their_numbers(pair):
     assert [bytes(m) for m in received] == [b"first", *(b"%d" % number for number in range(500)), b"last", b""]
     assert [m.id for m in received] == [first.id, *(publication.id for publication in many)]
     assert alice.publish_many(topic, []) == []
+    assert (many[-1].id, [p.id for p in many[1:4:2]]) == (many[501].id, [many[1].id, many[3].id])
+    assert many == list(many) and many != many[:-1] and many != (1,) * 502
+    assert repr(alice.publish_many(topic, [b"."])).startswith("Publications([Publication(peers=1, id=")
+    with pytest.raises(IndexError):
+        many[502]
 
 
 def test_waiting_for_subscribers_says_how_many_there_are(nodes):

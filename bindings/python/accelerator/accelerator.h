@@ -20,18 +20,18 @@ typedef struct {
 
 accelerator_state *state_of(PyTypeObject *type);
 
-/* Batch: a batch of the library and its only owner. Whatever refers to its memory refers to it; its end frees the batch. */
-PyObject *batch_new(PyObject *type, peerbus_batch *batch, batch_free_function free_batch);
-/* A read-only memoryview of a payload inside it. */
-PyObject *batch_view(PyObject *batch, const uint8_t *data, size_t size);
+/* Batch: a batch of the library and its only owner; its end frees the batch. This answers a read-only memoryview of all memory
+ * between the batch's first payload and the end of its last, of which payloads are slices: it, and each slice, keeps the Batch.
+ * When it fails the batch is freed. */
+PyObject *batch_memory(PyObject *type, peerbus_batch *batch, batch_free_function free_batch, const uint8_t **start);
 
-/* Record: the fields of a received message; peerbus.Message is derived from it. The payload is a part of a batch, of which a
- * memoryview is made when data is asked for, or whatever object data was set to. */
+/* Record: the fields of a received message; peerbus.Message is derived from it. The payload is a slice of the memory of a batch,
+ * made when data is asked for, or whatever object data was set to. */
 typedef struct {
     PyObject_HEAD
-    PyObject *batch; /* NULL when data was set */
+    PyObject *memory; /* of the batch; NULL when data was set */
     const uint8_t *start;
-    size_t size;
+    Py_ssize_t offset, size; /* of the payload in memory */
     PyObject *data;
     PyObject *sender, *channel, *protocol;
     PyObject *node_id; /* NULL: None */
@@ -46,6 +46,20 @@ enum { LEND_FROM = 256 << 10 }; /* bytes; the library copies what is smaller in 
 int loan_begin(PyObject *data, peerbus_loan *out);
 void loan_answered(const peerbus_loan *asked, int code);
 void loans_end(void);
+
+/* Arguments of a call. Those that answer an int answer -1, and the exception is set, when it is not as expected. */
+int expect(Py_ssize_t count, Py_ssize_t expected);
+int parse_int(PyObject *object, int *out);
+/* (instance, channel, data) but for the payload */
+int parse_message(PyObject *const *arguments, Py_ssize_t count, int *instance, const char **channel);
+/* Holds a payload in place. Arrays with gaps between their elements are copied first, in C order. */
+int pin(PyObject *data, Py_buffer *view);
+void unpin(Py_buffer *view);
+const void *address(const Py_buffer *view);
+
+typedef __typeof__(&peerbus_publish_batch) publish_function;
+PyObject *publish(publish_function function, PyObject *const *arguments, Py_ssize_t given);
+PyObject *publish_many(publish_function function, PyObject *const *arguments, Py_ssize_t given);
 
 extern PyType_Spec batch_spec, record_spec, calls_spec;
 

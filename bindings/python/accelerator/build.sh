@@ -26,6 +26,6 @@ esac
 # Beside the file and then renamed: a program may have the one of before loaded.
 # shellcheck disable=SC2086 # flags, none of which has spaces
 ${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -fPIC -shared -fvisibility=hidden $stable $link \
-    -I"$include" -I"$here/../../../include" "$here/module.c" "$here/record.c" "$here/loan.c" "$here/calls.c" \
+    -I"$include" -I"$here/../../../include" "$here/module.c" "$here/record.c" "$here/loan.c" "$here/publish.c" "$here/calls.c" \
     -o "$here/../peerbus/.accelerator.$$"
 mv "$here/../peerbus/.accelerator.$$" "$here/../peerbus/_accelerator$suffix"

@@ -18,7 +18,7 @@ typedef struct {
     __typeof__(&peerbus_channel_send) channel_send;
     __typeof__(&peerbus_channel_send_lent) channel_send_lent;
     __typeof__(&peerbus_channel_send_batch_lent) channel_send_batch_lent;
-    __typeof__(&peerbus_publish_batch) publish_batch;
+    publish_function publish_batch;
     PyObject *texts[TEXTS]; /* str by hash: the texts of batches, which come again and again */
 } calls;
 
@@ -49,7 +49,7 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
     self->channel_send = (__typeof__(&peerbus_channel_send))(uintptr_t)channel_send;
     self->channel_send_lent = (__typeof__(&peerbus_channel_send_lent))(uintptr_t)channel_send_lent;
     self->channel_send_batch_lent = (__typeof__(&peerbus_channel_send_batch_lent))(uintptr_t)channel_send_batch_lent;
-    self->publish_batch = (__typeof__(&peerbus_publish_batch))(uintptr_t)publish_batch;
+    self->publish_batch = (publish_function)(uintptr_t)publish_batch;
     return (PyObject *)self;
 }
 
@@ -65,8 +65,7 @@ static void calls_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* Holds a payload in place. Arrays with gaps between their elements are copied first, in C order. */
-static int pin(PyObject *data, Py_buffer *view)
+int pin(PyObject *data, Py_buffer *view)
 {
     if (PyBytes_CheckExact(data)) { /* lie still as long as they live */
         Py_INCREF(data);
@@ -92,7 +91,7 @@ static int pin(PyObject *data, Py_buffer *view)
     return result;
 }
 
-static void unpin(Py_buffer *view)
+void unpin(Py_buffer *view)
 {
     if (view->obj && PyBytes_CheckExact(view->obj))
         Py_DECREF(view->obj);
@@ -100,9 +99,9 @@ static void unpin(Py_buffer *view)
         PyBuffer_Release(view);
 }
 
-static const void *address(const Py_buffer *view) { return view->buf ? view->buf : ""; }
+const void *address(const Py_buffer *view) { return view->buf ? view->buf : ""; }
 
-static int parse_int(PyObject *object, int *out)
+int parse_int(PyObject *object, int *out)
 {
     long value = PyLong_AsLong(object);
     if (value == -1 && PyErr_Occurred())
@@ -111,7 +110,7 @@ static int parse_int(PyObject *object, int *out)
     return 0;
 }
 
-static int expect(Py_ssize_t count, Py_ssize_t expected)
+int expect(Py_ssize_t count, Py_ssize_t expected)
 {
     if (count == expected)
         return 0;
@@ -119,8 +118,7 @@ static int expect(Py_ssize_t count, Py_ssize_t expected)
     return -1;
 }
 
-/* The arguments (instance, channel, data) but for the payload. */
-static int parse_message(PyObject *const *arguments, Py_ssize_t count, int *instance, const char **channel)
+int parse_message(PyObject *const *arguments, Py_ssize_t count, int *instance, const char **channel)
 {
     if (expect(count, 3) || parse_int(arguments[0], instance))
         return -1;
@@ -246,24 +244,14 @@ static PyObject *calls_channel_send_many(PyObject *object, PyObject *const *argu
     return result < 0 ? PyLong_FromLong(result) : Py_BuildValue("iK", result, (unsigned long long)id);
 }
 
-/* publish(instance, channel, data) -> (id, peers, missed) or a negative code. Never waits for room. */
-static PyObject *calls_publish(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+static PyObject *calls_publish(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
-    calls *self = (calls *)object;
-    int instance, result;
-    const char *channel;
-    peerbus_publication publication;
-    Py_buffer view;
-    if (parse_message(arguments, count, &instance, &channel) || pin(arguments[2], &view))
-        return NULL;
-    peerbus_slice slice = {address(&view), (size_t)view.len};
-    Py_BEGIN_ALLOW_THREADS
-    result = self->publish_batch(instance, channel, &slice, 1, 0, &publication);
-    Py_END_ALLOW_THREADS
-    unpin(&view);
-    if (result < 0)
-        return PyLong_FromLong(result);
-    return Py_BuildValue("KKK", publication.id, publication.peers, publication.missed);
+    return publish(((calls *)self)->publish_batch, arguments, count);
+}
+
+static PyObject *calls_publish_many(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return publish_many(((calls *)self)->publish_batch, arguments, count);
 }
 
 /* The str of a text; the same one for each message of a channel. */
@@ -304,7 +292,7 @@ static PyObject *shared_text(calls *self, const char *raw, const char *raw_befor
     return text(self, raw);
 }
 
-static int fill(calls *self, record *made, const peerbus_message *message, const record *before, PyObject *batch)
+static int fill(calls *self, record *made, const peerbus_message *message, const record *before)
 {
     const peerbus_message *last = before ? message - 1 : message;
     made->sender = shared_text(self, message->from, last->from, before ? before->sender : NULL);
@@ -314,25 +302,37 @@ static int fill(calls *self, record *made, const peerbus_message *message, const
         made->node_id = text(self, message->node_id);
     if (PyErr_Occurred())
         return -1;
-    Py_INCREF(batch);
-    made->batch = batch;
-    made->start = message->data;
-    made->size = message->size;
     made->gap = message->gap;
     made->id = message->id;
     made->inspector = (message->flags & PEERBUS_INSPECTOR) != 0;
     return 0;
 }
 
-static PyObject *messages_of(calls *self, const peerbus_batch *batch, PyObject *owner)
+/* A message whose payload lies in memory, which starts there. The garbage collector, which looks at all young objects again and
+ * again while a large batch comes, has no use for it: it would not look inside. */
+static record *new_message(calls *self, const peerbus_message *message, PyObject *memory, const uint8_t *start)
+{
+    record *made = (record *)PyType_GenericAlloc((PyTypeObject *)self->message, 0);
+    if (!made)
+        return NULL;
+    PyObject_GC_UnTrack(made);
+    Py_INCREF(memory);
+    made->memory = memory;
+    made->start = message->data;
+    made->offset = message->data - start;
+    made->size = (Py_ssize_t)message->size;
+    return made;
+}
+
+static PyObject *messages_of(calls *self, const peerbus_batch *batch, PyObject *memory, const uint8_t *start)
 {
     PyObject *list = PyList_New((Py_ssize_t)batch->count);
     record *before = NULL;
     for (uint64_t i = 0; list && i < batch->count; i++) {
-        record *made = (record *)PyType_GenericAlloc((PyTypeObject *)self->message, 0);
+        record *made = new_message(self, &batch->messages[i], memory, start);
         if (made)
             PyList_SetItem(list, (Py_ssize_t)i, (PyObject *)made);
-        if (!made || fill(self, made, &batch->messages[i], before, owner)) {
+        if (!made || fill(self, made, &batch->messages[i], before)) {
             Py_CLEAR(list);
             break;
         }
@@ -352,13 +352,10 @@ static PyObject *calls_messages(PyObject *object, PyObject *argument)
     for (uint64_t i = 0; i < batch->count; i++)
         if (batch->messages[i].flags & ~(uint64_t)PLAIN_FLAGS)
             Py_RETURN_NONE;
-    PyObject *owner = batch_new(self->batch, batch, self->free_batch);
-    if (!owner) {
-        self->free_batch(batch);
-        return NULL;
-    }
-    PyObject *list = messages_of(self, batch, owner);
-    Py_DECREF(owner);
+    const uint8_t *start;
+    PyObject *memory = batch_memory(self->batch, batch, self->free_batch, &start);
+    PyObject *list = memory ? messages_of(self, batch, memory, start) : NULL;
+    Py_XDECREF(memory);
     return list;
 }
 
@@ -367,6 +364,7 @@ static PyMethodDef calls_methods[] = {
     {"channel_send", (PyCFunction)(void (*)(void))calls_channel_send, METH_FASTCALL, NULL},
     {"channel_send_many", (PyCFunction)(void (*)(void))calls_channel_send_many, METH_FASTCALL, NULL},
     {"publish", (PyCFunction)(void (*)(void))calls_publish, METH_FASTCALL, NULL},
+    {"publish_many", (PyCFunction)(void (*)(void))calls_publish_many, METH_FASTCALL, NULL},
     {"messages", calls_messages, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

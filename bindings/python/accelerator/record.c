@@ -9,7 +9,7 @@ typedef struct {
     PyObject_HEAD
     peerbus_batch *batch;
     batch_free_function free_batch;
-    const uint8_t *viewed; /* what the memoryview shows that is being made */
+    const uint8_t *viewed; /* while batch_memory runs: what the memoryview shows that it makes; else empty */
     size_t viewed_size;
 } batch_object;
 
@@ -20,12 +20,14 @@ static void free_object(PyObject *self)
     Py_DECREF(type);
 }
 
-PyObject *batch_new(PyObject *type, peerbus_batch *batch, batch_free_function free_batch)
+static PyObject *batch_new(PyObject *type, peerbus_batch *batch, batch_free_function free_batch)
 {
     batch_object *self = (batch_object *)PyType_GenericAlloc((PyTypeObject *)type, 0);
     if (self) {
         self->batch = batch;
         self->free_batch = free_batch;
+    } else {
+        free_batch(batch);
     }
     return (PyObject *)self;
 }
@@ -52,12 +54,33 @@ static int batch_get_buffer(PyObject *object, Py_buffer *view, int flags)
     return PyBuffer_FillInfo(view, object, (void *)self->viewed, (Py_ssize_t)self->viewed_size, 1, flags);
 }
 
-PyObject *batch_view(PyObject *batch, const uint8_t *data, size_t size)
+/* Sets what spans every payload of the batch. */
+static void batch_span(batch_object *self)
 {
-    batch_object *self = (batch_object *)batch;
-    self->viewed = data;
-    self->viewed_size = size;
-    return PyMemoryView_FromObject(batch);
+    const peerbus_batch *batch = self->batch;
+    const uint8_t *first = batch->messages[0].data, *end = first;
+    for (uint64_t i = 0; i < batch->count; i++) {
+        const peerbus_message *message = &batch->messages[i];
+        if (message->data < first)
+            first = message->data;
+        if (message->data + message->size > end)
+            end = message->data + message->size;
+    }
+    self->viewed = first;
+    self->viewed_size = (size_t)(end - first);
+}
+
+PyObject *batch_memory(PyObject *type, peerbus_batch *batch, batch_free_function free_batch, const uint8_t **start)
+{
+    batch_object *self = (batch_object *)batch_new(type, batch, free_batch);
+    if (!self)
+        return NULL;
+    batch_span(self);
+    *start = self->viewed;
+    PyObject *memory = PyMemoryView_FromObject((PyObject *)self);
+    self->viewed_size = 0; /* there may be no memory between the payloads: nobody else gets a view of that */
+    Py_DECREF(self);
+    return memory;
 }
 
 static PyType_Slot batch_slots[] = {
@@ -77,7 +100,7 @@ static void record_dealloc(PyObject *object)
 {
     record *self = (record *)object;
     Py_XDECREF(self->data);
-    Py_XDECREF(self->batch);
+    Py_XDECREF(self->memory);
     Py_XDECREF(self->sender);
     Py_XDECREF(self->channel);
     Py_XDECREF(self->protocol);
@@ -89,8 +112,8 @@ static PyObject *record_get_data(PyObject *object, void *closure)
 {
     (void)closure;
     record *self = (record *)object;
-    if (!self->data && self->batch)
-        self->data = batch_view(self->batch, self->start, self->size);
+    if (!self->data && self->memory)
+        self->data = PySequence_GetSlice(self->memory, self->offset, self->offset + self->size);
     if (!self->data && !PyErr_Occurred())
         PyErr_SetString(PyExc_AttributeError, "data");
     Py_XINCREF(self->data);
@@ -101,20 +124,20 @@ static int record_set_data(PyObject *object, PyObject *data, void *closure)
 {
     (void)closure;
     record *self = (record *)object;
-    PyObject *batch = self->batch, *before = self->data;
+    PyObject *memory = self->memory, *before = self->data;
     Py_XINCREF(data);
     self->data = data;
-    self->batch = NULL;
+    self->memory = NULL;
     Py_XDECREF(before);
-    Py_XDECREF(batch);
+    Py_XDECREF(memory);
     return 0;
 }
 
 static Py_ssize_t record_length(PyObject *object)
 {
     record *self = (record *)object;
-    if (self->batch)
-        return (Py_ssize_t)self->size;
+    if (self->memory)
+        return self->size;
     PyObject *data = record_get_data(object, NULL);
     Py_ssize_t length = data ? PyObject_Length(data) : -1;
     Py_XDECREF(data);
@@ -125,8 +148,8 @@ static PyObject *record_bytes(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     record *self = (record *)object;
-    if (self->batch)
-        return PyBytes_FromStringAndSize((const char *)self->start, (Py_ssize_t)self->size);
+    if (self->memory)
+        return PyBytes_FromStringAndSize((const char *)self->start, self->size);
     PyObject *data = record_get_data(object, NULL);
     PyObject *bytes = data ? PyBytes_FromObject(data) : NULL;
     Py_XDECREF(data);

@@ -42,7 +42,7 @@ from ._errors import (
     WouldBlockError,
 )
 from ._events import Event, EventStream
-from ._publishing import Publication
+from ._publishing import Publication, Publications
 from .channel import BlockingChannel, BlockingSentMessage, Channel, SentMessage, SentMessages
 from .node import BlockingNode, Node, Policy
 from .p2p import P2P
@@ -101,6 +101,7 @@ __all__ = [
     "PeerbusError",
     "Policy",
     "Publication",
+    "Publications",
     "RefusedError",
     "SentMessage",
     "SentMessages",

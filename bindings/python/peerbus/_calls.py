@@ -1,6 +1,7 @@
 """What is done for each single message: by the accelerator, or through ctypes where it is missing.
 
-None of these calls waits for room. A negative result is a code of the library, whose text the same thread may then ask for."""
+None of these calls waits for room, but for publish_many. A negative result is a code of the library, whose text the same thread
+may then ask for."""
 
 from __future__ import annotations
 
@@ -31,6 +32,12 @@ class Calls(Protocol):
 
     def publish(self, instance: int, channel: bytes, data: Payload) -> Union[int, Tuple[int, int, int]]:
         """peerbus_publish_batch of one message. The id, peers and missed of its publication, or a code."""
+
+    def publish_many(
+        self, instance: int, channel: bytes, payloads: Sequence[Payload], first: int, count: int, timeout_ms: int
+    ) -> Union[int, bytes]:
+        """peerbus_publish_batch of ``payloads[first : first + count]``, which waits for room. What it wrote for those that were
+        published, or a code."""
 
     def messages(self, batch: int) -> Optional[List[Message]]:
         """The messages of a batch, which then belongs to them. None, and the batch still the caller's, if this implementation
@@ -110,6 +117,16 @@ class CtypesCalls:
             with Packed([data]) as packed:
                 result = self._c.peerbus_publish_batch(instance, channel, packed.slices_from(0), 1, 0, _reference(out))
         return result if result < 0 else (out.id, out.peers, out.missed)
+
+    def publish_many(
+        self, instance: int, channel: bytes, payloads: Sequence[Payload], first: int, count: int, timeout_ms: int
+    ) -> Union[int, bytes]:
+        out = (_Publication * count)()
+        with Packed(payloads[first : first + count]) as packed:
+            result: int = self._c.peerbus_publish_batch(
+                instance, channel, packed.slices_from(0), count, timeout_ms, ctypes.addressof(out)
+            )
+        return result if result < 0 else bytes(out)[: result * ctypes.sizeof(_Publication)]
 
     def messages(self, batch: int) -> Optional[List[Message]]:
         return None

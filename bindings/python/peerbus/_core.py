@@ -17,7 +17,7 @@ from ._buffers import Payload, Pinned
 from ._events import Events
 from ._inbox import Inbox
 from ._outbox import Outbox
-from ._publishing import Publication
+from ._publishing import Publication, Publications
 from ._slots import slots
 from ._waiting import Steps, Waiter, deadline_after
 from ._workers import Call, start_call
@@ -239,22 +239,22 @@ class Core:
 
             yield from live.outbox.send(waiter, channel, attempt, deadline_after(timeout))
 
-    def try_publish(self, channel: str, data: Payload) -> List[Publication]:
-        """Publishes if that needs no waiting; else an empty list."""
+    def try_publish(self, channel: str, data: Payload) -> Optional[Publication]:
+        """Publishes if that needs no waiting; else None."""
         live = self.live
         return _publishing.try_publish(live, live.topics.get(channel) or live.topic(channel), data)
 
-    def try_publish_many(self, channel: str, payloads: Sequence[Payload]) -> List[Publication]:
+    def try_publish_many(self, channel: str, payloads: Sequence[Payload]) -> Publications:
         """Publishes the first messages, until one needs waiting."""
         live = self.live
         return _publishing.try_publish_many(live, live.topic(channel), payloads)
 
     def publish_many(
-        self, waiter: Waiter, channel: str, payloads: Sequence[Payload], timeout: float, published: Sequence[Publication] = ()
-    ) -> Steps[List[Publication]]:
-        """``published`` are the first ones, which were published already."""
+        self, waiter: Waiter, channel: str, payloads: Sequence[Payload], timeout: float, done: Optional[Publications] = None
+    ) -> Steps[Publications]:
+        """``done`` are those of the first messages, which were published already."""
         live = self.live
-        return _publishing.publish_many(live, waiter, live.topic(channel), payloads, timeout, published)
+        return _publishing.publish_many(live, waiter, live.topic(channel), payloads, timeout, done)
 
     def flush(self, waiter: Waiter, channel: str, timeout: float) -> Steps[None]:
         yield from self._operate(waiter, b"Flush", self.live.channel(channel)[0], "channel", timeout)

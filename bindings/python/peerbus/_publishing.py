@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import array
 from contextlib import suppress
-from typing import TYPE_CHECKING, List, Sequence
+from typing import TYPE_CHECKING, Optional, Sequence, Union, overload
 
 from . import _errors, _library
 from ._buffers import Payload
-from ._packing import Packed
 from ._waiting import Steps, Waiter
 from ._workers import start_call
 
@@ -37,7 +36,7 @@ class Publication(int):
         return f"Publication(peers={int(self)}, id={self.id}, missed={self.missed})"
 
 
-_PUBLICATION_WORDS = 3  # of 64 bits
+_WORDS = 3  # of 64 bits in a peerbus_publication
 _new_int = int.__new__
 
 
@@ -49,62 +48,92 @@ def _publication(id: int, peers: int, missed: int) -> Publication:
     return publication
 
 
-def _call(live: Live, name: bytes, packed: Packed, first: int, most: int, timeout_ms: int) -> List[Publication]:
-    count = min(packed.count - first, most)
-    answers = array.array("Q", bytes(8 * _PUBLICATION_WORDS * count))
-    slices, address = packed.slices_from(first), answers.buffer_info()[0]
-    published = live.native.c.peerbus_publish_batch(live.instance, name, slices, count, timeout_ms, address)
-    live.native.check(published)
-    del answers[_PUBLICATION_WORDS * published :]
-    columns = (answers[word::_PUBLICATION_WORDS] for word in range(_PUBLICATION_WORDS))
-    return list(map(_publication, *columns))
+class Publications(Sequence[Publication]):
+    """What became of messages that were published in one call, in their order; it equals a list of the same. Few programs
+    look at more than their number, so that each Publication is made when it is asked for."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self) -> None:
+        self._words = array.array("Q")
+
+    def add(self, publications: bytes) -> None:
+        """Adds what the library wrote: an array of peerbus_publication."""
+        self._words.frombytes(publications)
+
+    def __len__(self) -> int:
+        return len(self._words) // _WORDS
+
+    @overload
+    def __getitem__(self, index: int) -> Publication: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Publication]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[Publication, Sequence[Publication]]:
+        places = range(0, len(self._words), _WORDS)[index]
+        if isinstance(places, range):
+            return [_publication(*self._words[place : place + _WORDS]) for place in places]
+        return _publication(*self._words[places : places + _WORDS])
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, (list, Publications)) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment] # as a list has none
+
+    def __repr__(self) -> str:
+        return f"Publications({list(self)})"
 
 
-def _publish_rest(live: Live, name: bytes, packed: Packed, done: List[Publication], most: int, timeout_ms: int) -> None:
+def _publish_rest(live: Live, name: bytes, payloads: Sequence[Payload], done: Publications, most: int, timeout_ms: int) -> None:
     """Publishes what follows those that are done, at most so many in one call. An error says how many were published."""
-    while len(done) < packed.count:
+    while len(done) < len(payloads):
+        first = len(done)
         try:
-            done += _call(live, name, packed, len(done), most, timeout_ms)
+            published = live.native.calls.publish_many(
+                live.instance, name, payloads, first, min(len(payloads) - first, most), timeout_ms
+            )
+            if isinstance(published, int):
+                live.native.check(published)
+            else:
+                done.add(published)
         except _errors.PeerbusError as error:
-            error.args = (f"{error} ({len(done)} of {packed.count} messages were published)", *error.args[1:])
+            error.args = (f"{error} ({len(done)} of {len(payloads)} messages were published)", *error.args[1:])
             raise
 
 
-def try_publish(live: Live, name: bytes, data: Payload) -> List[Publication]:
-    """Publishes if that needs no waiting; else an empty list."""
+def try_publish(live: Live, name: bytes, data: Payload) -> Optional[Publication]:
+    """Publishes if that needs no waiting; else None."""
     published = live.native.calls.publish(live.instance, name, data)
     if isinstance(published, tuple):
-        return [_publication(*published)]
+        return _publication(*published)
     if published != _errors.WOULD_BLOCK:
         live.native.check(published)
-    return []
+    return None
 
 
-def try_publish_many(live: Live, name: bytes, payloads: Sequence[Payload]) -> List[Publication]:
+def try_publish_many(live: Live, name: bytes, payloads: Sequence[Payload]) -> Publications:
     """Publishes the first messages, until one needs waiting. An error says how many were published before it."""
-    done: List[Publication] = []
-    if payloads:
-        with Packed(payloads) as packed, suppress(_errors.WouldBlockError):
-            _publish_rest(live, name, packed, done, _CHUNK_AT_ONCE, 0)
+    done = Publications()
+    with suppress(_errors.WouldBlockError):
+        _publish_rest(live, name, payloads, done, _CHUNK_AT_ONCE, 0)
     return done
 
 
 def publish_many(
-    live: Live, waiter: Waiter, name: bytes, payloads: Sequence[Payload], timeout: float, published: Sequence[Publication] = ()
-) -> Steps[List[Publication]]:
-    """Steps that publish the messages in order, in a worker thread, but those that were published before. An error says how
-    many were."""
+    live: Live, waiter: Waiter, name: bytes, payloads: Sequence[Payload], timeout: float, done: Optional[Publications] = None
+) -> Steps[Publications]:
+    """Steps that publish the messages in order, in a worker thread, but those that are done. An error says how many were
+    published."""
     timeout_ms = _library.milliseconds(timeout)
     # Copied: the worker may still read them when the wait is left and the host changes its buffers.
     copies = [data if isinstance(data, bytes) else bytes(memoryview(data)) for data in payloads]
 
-    def work() -> List[Publication]:
-        done = list(published)
-        if copies:
-            with Packed(copies) as packed:
-                _publish_rest(live, name, packed, done, _CHUNK, timeout_ms)
-        return done
+    def work() -> Publications:
+        published = Publications() if done is None else done
+        _publish_rest(live, name, copies, published, _CHUNK, timeout_ms)
+        return published
 
     everything = yield from start_call(work).wait(waiter)
-    assert isinstance(everything, list)
+    assert isinstance(everything, Publications)
     return everything

@@ -11,7 +11,7 @@ from ._buffers import Message, Payload
 from ._core import DEFAULT_CHANNEL, RESERVE_TIMEOUT_S, Core, Relay, TemporaryIdentity
 from ._discovery import FoundPeer, search_async, search_blocking
 from ._events import Event, EventStream
-from ._publishing import Publication
+from ._publishing import Publication, Publications
 from ._waiting import Steps, Waiter, deadline_after, run_async, run_blocking
 from .channel import BlockingChannel, Channel, opened
 
@@ -354,13 +354,13 @@ class Node(_Face):
         others up: what it misses is a ``messages_lost`` event. Raises InvalidArgumentError when the topic's rules refuse
         the message."""
         published = self._core.try_publish(channel, data)
-        if not published:
-            published = await run_async(lambda waiter: self._core.publish_many(waiter, channel, [data], timeout))
-        return published[0]
+        if published is not None:
+            return published
+        return (await run_async(lambda waiter: self._core.publish_many(waiter, channel, [data], timeout)))[0]
 
     async def publish_many(
         self, channel: str, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
-    ) -> List[Publication]:
+    ) -> Publications:
         """Publishes the messages in order: much cheaper than one by one. An error says how many went out before it."""
         return await run_async(lambda waiter: self._core.publish_many(waiter, channel, payloads, timeout))
 
@@ -549,13 +549,13 @@ class BlockingNode(_Face):
     def publish(self, channel: str, data: Payload, timeout: float = DEFAULT_TIMEOUT_S) -> Publication:
         """See Node.publish."""
         published = self._core.try_publish(channel, data)
-        if not published:
-            published = run_blocking(lambda waiter: self._core.publish_many(waiter, channel, [data], timeout))
-        return published[0]
+        if published is not None:
+            return published
+        return run_blocking(lambda waiter: self._core.publish_many(waiter, channel, [data], timeout))[0]
 
     def publish_many(
         self, channel: str, payloads: Sequence[Payload], timeout: float = DEFAULT_TIMEOUT_S
-    ) -> List[Publication]:
+    ) -> Publications:
         """See Node.publish_many."""
         _library.milliseconds(timeout)
         payloads = list(payloads)
