@@ -45,6 +45,9 @@ type directTopic struct {
 		last       uint64 // number of the newest publication
 		published  uint64
 		pace       pace
+
+		takers    []*subscriber // memory of tryPublish
+		gathering []*outbound
 	}
 	gather topicGather
 	state  struct {

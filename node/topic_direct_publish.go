@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -31,6 +32,7 @@ type topicPiece struct {
 	bytes    int // of their frames
 	largest  int // payload
 	runs     []pieceRun
+	first    [1]pieceRun // memory of runs
 }
 
 // pieceRun are messages that share frames, or, when they are few and small, are copied behind those that wait.
@@ -41,6 +43,7 @@ type pieceRun struct {
 
 func newTopicPiece(payloads [][]byte) *topicPiece {
 	p := &topicPiece{payloads: payloads, bytes: session.FramesSize(payloads)}
+	p.runs = p.first[:0]
 	for _, payload := range payloads {
 		p.largest = max(p.largest, len(payload))
 	}
@@ -65,7 +68,7 @@ func directPiece(payloads [][]byte) int {
 
 // encode makes the runs.
 func (p *topicPiece) encode(buffers *frameBuffers) {
-	if p.runs != nil {
+	if len(p.runs) > 0 {
 		return
 	}
 	for rest, left := p.payloads, p.bytes; len(rest) > 0; {
@@ -216,7 +219,7 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 	first = d.publishing.last + 1
 	d.publishing.pace.lone(now)
 	burst := d.publishing.pace.burst()
-	var gathering []*outbound
+	gathering := d.publishing.gathering[:0]
 	for _, s := range takers {
 		waits, err := s.out.topicTake(first, p, burst)
 		if err != nil {
@@ -228,9 +231,10 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 		}
 		published.Peers++
 	}
-	if gathering != nil {
+	if len(gathering) > 0 {
 		d.gather.add(gathering)
 	}
+	d.publishing.takers, d.publishing.gathering = forgotten(takers), forgotten(gathering)
 	d.publishing.last += count
 	d.publishing.published += count
 	published.Missed = missed
@@ -240,10 +244,16 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 	return first, published, nil, nil
 }
 
-// takers answers who gets a piece and who does not, or what to wait for.
+// forgotten is the memory of a list, which keeps nothing alive.
+func forgotten[T any](list []*T) []*T {
+	clear(list)
+	return list[:0]
+}
+
+// takers answers who gets a piece, until the next call, and who does not, or what to wait for. The lock of publishing is held.
 func (d *directTopic) takers(ctx context.Context, p *topicPiece, now time.Time) (takers []*subscriber, missed []MissedSubscriber, room <-chan struct{}, err error) {
 	audience, overflow := d.audience.Load(), *d.overflow.Load()
-	takers = make([]*subscriber, 0, len(audience.subscribers))
+	takers = slices.Grow(d.publishing.takers[:0], len(audience.subscribers))
 	for _, s := range audience.subscribers {
 		reason := s.misses(now)
 		if reason == "" {
