@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 from fake_library import NOWHERE
 from harness import missing
@@ -56,6 +57,20 @@ def test_a_payload_is_held_for_the_call_only(pair):
     assert sys.getrefcount(text) == references
     received = [bytes(bob.receive(timeout=10)) for _ in range(50)]
     assert received == [b"data", b"data", b"data", text, b"dt"] * 10
+
+
+def test_an_array_with_gaps_is_sent_in_c_order(pair):
+    """NumPy calls it a ValueError that such an array has no plain buffer; memoryview calls it a BufferError."""
+    alice, bob = pair
+    channel = alice.channel(bob.peer_id)
+    cube = numpy.arange(24, dtype=numpy.int32).reshape(2, 3, 4)
+    arrays = [cube[:, ::2], cube.T, cube[::-1], numpy.asfortranarray(cube[0]), numpy.broadcast_to(cube[0, 0], (2, 4))]
+    for array in arrays:
+        alice.send(bob.peer_id, array)
+        channel.send(array)
+        channel.send_many([array, memoryview(array)])
+    received = [bytes(bob.receive(timeout=10)) for _ in range(4 * len(arrays))]
+    assert received == [array.tobytes() for array in arrays for _ in range(4)]
 
 
 def test_large_bytes_are_lent_and_come_back_once_acknowledged(pair):

@@ -78,8 +78,8 @@ int pin(PyObject *data, Py_buffer *view)
     }
     if (PyObject_GetBuffer(data, view, PyBUF_SIMPLE) == 0)
         return 0;
-    if (!PyErr_ExceptionMatches(PyExc_BufferError))
-        return -1;
+    if (PyErr_ExceptionMatches(PyExc_TypeError))
+        return -1; /* no buffer at all; of one with gaps memoryview says BufferError, and NumPy ValueError */
     PyErr_Clear();
     PyObject *contiguous = PyMemoryView_GetContiguous(data, PyBUF_READ, 'C');
     if (!contiguous)
