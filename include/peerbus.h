@@ -555,7 +555,8 @@ int peerbus_channel_wait(int instance, int handle, uint64_t id, int state, int t
  *                     (of at most 1 MiB, bulk 256 KiB) until it is written, for 50 ms at most. bulk: limits.bulk_sends messages of
  *                     all bulk channels of the node are written at a time, one that makes no progress for 1 s does not count; and
  *                     bulk channels hold at most 3/4 of limits.send_bytes of a peer, but for one message of each channel that holds
- *                     nothing. On a chat channel the class has no effect.
+ *                     nothing. When both sides listen on TCP, bulk goes by it: a connection over UDP gets one over TCP
+ *                     beside it (network.bulk_tcp). On a chat channel the class has no effect.
  *   "compression"     list of "zstd", "lz4", "gzip", as channel.compression of the node's configuration; [] for none. Of this handle
  *   "compress_above"  bytes, as channel.compress_above. Of this handle
  *   "progress"        true: the "progress" events of what is sent, see PopEvents. Of the channel; channel.progress at first

@@ -95,6 +95,8 @@ type NetworkConfig struct {
 	Isolated, ForcePublic, FloodSub bool
 	PeerExchange                    bool
 	ReachabilityTimeout             time.Duration
+	DialFirst                       string // of the transports that a peer offers: dialFirstQUIC or dialFirstTCP
+	BulkTCP                         bool   // channels of class bulk move from UDP to TCP
 }
 
 // DHTConfig configures the DHT. It runs once there are bootstrap peers or it is a server.
@@ -157,6 +159,7 @@ func defaultConfig() Config {
 		Relay:     RelayConfig{EnableClient: true, Reservation: defaultRelayReservation},
 		DHT:       DHTConfig{Enabled: true, Prefix: defaultDHTPrefix},
 		MDNS:      MDNSConfig{Service: defaultMDNSService},
+		Network:   NetworkConfig{DialFirst: dialFirstQUIC, BulkTCP: true},
 		TLS:       TLSConfig{ForgeDomain: defaultForgeDomain},
 		WebRTC:    WebRTCConfig{Enabled: true},
 		NAT:       NATConfig{PortMapping: true, HolePunching: true, AutoNAT: true},

@@ -104,7 +104,8 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 			"static_relays": ["/ip4/192.0.2.1/tcp/443/ws/p2p/`+somePeer+`"],
 			"allow": ["`+anotherPeer+`"], "token": "secret", "reservation_ms": 5000},
 		"tls": {"domain": "node.example.org", "cert_path": "cert.pem", "key_path": "key.pem"},
-		"network": {"isolated": true, "force_public": true, "flood_sub": true, "peer_exchange": true, "reachability_timeout_ms": 1500},
+		"network": {"isolated": true, "force_public": true, "flood_sub": true, "peer_exchange": true, "reachability_timeout_ms": 1500,
+			"dial_first": "tcp", "bulk_tcp": false},
 		"dht": {"keep": true, "server": true, "topics": true, "prefix": "/my-network", "bootstrap_peers": [{"ID": "`+anotherPeer+`", "Addrs": ["/dns4/example.org/tcp/4001"]}]},
 		"mdns": {"enabled": true, "service": "_my-network._udp"},
 		"webrtc": {"enabled": true, "ice_config": {"stun_servers": ["stun:192.0.2.3:3478"], "turn_servers": [
@@ -122,9 +123,10 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 		Relay: RelayConfig{EnableClient: true, EnableService: true, WithBroadLimits: true,
 			StaticRelays: []peer.AddrInfo{addrInfo(t, somePeer, "/ip4/192.0.2.1/tcp/443/ws")},
 			Allow:        []peer.ID{addrInfo(t, anotherPeer).ID}, Token: "secret", Reservation: 5 * time.Second},
-		TLS:     TLSConfig{ForgeDomain: defaultForgeDomain, Domain: "node.example.org", CertPath: "cert.pem", KeyPath: "key.pem"},
-		Network: NetworkConfig{Isolated: true, ForcePublic: true, FloodSub: true, PeerExchange: true, ReachabilityTimeout: 1500 * time.Millisecond},
-		MDNS:    MDNSConfig{Enabled: true, Service: "_my-network._udp"},
+		TLS: TLSConfig{ForgeDomain: defaultForgeDomain, Domain: "node.example.org", CertPath: "cert.pem", KeyPath: "key.pem"},
+		Network: NetworkConfig{Isolated: true, ForcePublic: true, FloodSub: true, PeerExchange: true, ReachabilityTimeout: 1500 * time.Millisecond,
+			DialFirst: dialFirstTCP},
+		MDNS: MDNSConfig{Enabled: true, Service: "_my-network._udp"},
 		DHT: DHTConfig{Enabled: true, Keep: true, Server: true, Topics: true, Prefix: "/my-network",
 			BootstrapPeers: []peer.AddrInfo{addrInfo(t, anotherPeer, "/dns4/example.org/tcp/4001")}},
 		WebRTC: WebRTCConfig{Enabled: true, STUNServers: []string{"stun:192.0.2.3:3478"}, TURNServers: []TURNServer{

@@ -102,6 +102,13 @@ func checkPopMessages(layout string) error {
 	return nil
 }
 
+func checkDialFirst(transport string) error {
+	if transport != dialFirstQUIC && transport != dialFirstTCP {
+		return fmt.Errorf("expected %q or %q, got %q", dialFirstQUIC, dialFirstTCP, clipText(transport, maxShownValueBytes))
+	}
+	return nil
+}
+
 // checkDomain accepts what can stand in /dns4/<domain>: a name, no wildcard and no IP address.
 func checkDomain(domain string) error {
 	_, err := netip.ParseAddr(domain)

@@ -25,7 +25,7 @@ import (
 //	loopback  of a peer that shares nothing with us; it costs nothing to try
 //	relayed   relayDialDelay after the first direct ones
 //
-// Within a group: QUIC, other UDP transports, WebSocket, raw TCP; of one kind IPv6 before IPv4, low ports first, and the
+// Within a group: QUIC, other UDP transports, WebSocket, raw TCP, which network.dial_first may put first; of one kind IPv6 before IPv4, low ports first, and the
 // first of each kind before the second of any.
 const (
 	nearStagger    = 30 * time.Millisecond
@@ -53,8 +53,8 @@ const (
 )
 
 // rankDials is the swarm's dial ranker.
-func rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
-	return rankDialsFrom(addrs, interfacePrefixes())
+func (n *Node) rankDials(addrs []ma.Multiaddr) []network.AddrDelay {
+	return rankDialsFrom(addrs, interfacePrefixes(), n.config.Network.DialFirst)
 }
 
 // interfacePrefixes are the networks that this machine is in, loopback aside.
@@ -73,22 +73,22 @@ func interfacePrefixes() []netip.Prefix {
 }
 
 // rankDialsFrom ranks for a machine with these interfaces.
-func rankDialsFrom(addrs []ma.Multiaddr, own []netip.Prefix) []network.AddrDelay {
+func rankDialsFrom(addrs []ma.Multiaddr, own []netip.Prefix, first string) []network.AddrDelay {
 	onThisMachine := sharesMachine(addrs, own)
 	var groups [dialGroups][]ma.Multiaddr
 	for _, addr := range addrs {
 		group := dialGroupOf(addr, own, onThisMachine)
 		groups[group] = append(groups[group], addr)
 	}
-	ranked := rankGroup(groups[groupNear], 0, nearStagger)
+	ranked := rankGroup(groups[groupNear], first, 0, nearStagger)
 	start := nextStart(ranked, nearStagger)
-	ranked = append(ranked, rankGroup(groups[groupGeneral], start, generalStagger)...)
-	ranked = append(ranked, rankGroup(groups[groupLoopback], nextStart(ranked, generalStagger), nearStagger)...)
+	ranked = append(ranked, rankGroup(groups[groupGeneral], first, start, generalStagger)...)
+	ranked = append(ranked, rankGroup(groups[groupLoopback], first, nextStart(ranked, generalStagger), nearStagger)...)
 	start = 0
 	if len(ranked) > 0 {
 		start = relayDialDelay
 	}
-	return append(ranked, rankGroup(groups[groupRelayed], start, generalStagger)...)
+	return append(ranked, rankGroup(groups[groupRelayed], first, start, generalStagger)...)
 }
 
 // nextStart is one stagger after the last of those ranked; 0 when there are none.
@@ -141,16 +141,23 @@ func ipOf(addr ma.Multiaddr) (netip.Addr, bool) {
 	return ip.Unmap(), ok
 }
 
-// Kinds of transports in the order of POOL-10.
+// What network.dial_first can be.
 const (
-	dialQUIC = iota
+	dialFirstQUIC = "quic"
+	dialFirstTCP  = "tcp"
+)
+
+// Kinds of transports in the order of POOL-10, behind the one that network.dial_first puts before them.
+const (
+	dialBefore = iota
+	dialQUIC
 	dialOtherUDP
 	dialWebSocket
 	dialTCP
 	dialOther
 )
 
-func dialKind(addr ma.Multiaddr) int {
+func dialKind(addr ma.Multiaddr, first string) int {
 	switch transportRank(transportPart(addr)) {
 	case rankQUIC:
 		return dialQUIC
@@ -159,6 +166,9 @@ func dialKind(addr ma.Multiaddr) int {
 	case rankWebSocket:
 		return dialWebSocket
 	case rankTCP:
+		if first == dialFirstTCP {
+			return dialBefore
+		}
 		return dialTCP
 	}
 	return dialOther
@@ -171,14 +181,14 @@ func transportPart(addr ma.Multiaddr) ma.Multiaddr {
 }
 
 // rankGroup gives the addresses of one group their delays, in order.
-func rankGroup(addrs []ma.Multiaddr, start, stagger time.Duration) []network.AddrDelay {
+func rankGroup(addrs []ma.Multiaddr, first string, start, stagger time.Duration) []network.AddrDelay {
 	type entry struct {
 		addr       ma.Multiaddr
 		kind, wave int
 	}
 	entries := make([]entry, 0, len(addrs))
 	for _, addr := range addrs {
-		entries = append(entries, entry{addr: addr, kind: dialKind(addr)})
+		entries = append(entries, entry{addr: addr, kind: dialKind(addr, first)})
 	}
 	slices.SortStableFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), dialPreference(a.addr, b.addr))

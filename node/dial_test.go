@@ -19,13 +19,18 @@ var machineAt10 = []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}
 // expectDials ranks addresses, shuffled, and compares with lines of "<delay> <address>".
 func expectDials(t *testing.T, own []netip.Prefix, want ...string) {
 	t.Helper()
+	expectDialsFirst(t, dialFirstQUIC, own, want...)
+}
+
+func expectDialsFirst(t *testing.T, first string, own []netip.Prefix, want ...string) {
+	t.Helper()
 	var texts []string
 	for _, line := range want {
 		texts = append(texts, strings.Fields(line)[1])
 	}
 	rand.Shuffle(len(texts), func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
 	var got []string
-	for _, ranked := range rankDialsFrom(addrsOf(t, texts...), own) {
+	for _, ranked := range rankDialsFrom(addrsOf(t, texts...), own, first) {
 		got = append(got, fmt.Sprintf("%s %s", ranked.Delay, ranked.Addr))
 	}
 	if !slices.Equal(got, want) {
@@ -42,6 +47,15 @@ func TestDialOrderIsQUICThenWebSocketThenTCPThenARelay(t *testing.T) {
 		"1s /ip4/127.0.0.1/tcp/3",
 		"500ms /ip4/11.0.0.9/udp/1/quic-v1/p2p/"+somePeer+"/p2p-circuit",
 		"750ms /ip4/11.0.0.9/tcp/1/p2p/"+somePeer+"/p2p-circuit",
+	)
+}
+
+func TestTCPIsDialledFirstWhereTheConfigurationSaysSo(t *testing.T) {
+	expectDialsFirst(t, dialFirstTCP, machineAt10,
+		"0s /ip4/11.0.0.1/tcp/3",
+		"250ms /ip4/11.0.0.1/udp/1/quic-v1",
+		"500ms /ip4/11.0.0.1/udp/2/quic-v1/webtransport",
+		"750ms /ip4/11.0.0.1/tcp/4/ws",
 	)
 }
 
@@ -90,7 +104,7 @@ func FuzzEveryAddressIsRankedOnce(f *testing.F) {
 		for _, addr := range addrs {
 			given[addr.String()]++
 		}
-		for _, ranked := range rankDialsFrom(addrs, machineAt10) {
+		for _, ranked := range rankDialsFrom(addrs, machineAt10, dialFirstQUIC) {
 			given[ranked.Addr.String()]--
 			if ranked.Delay < 0 || ranked.Delay > 30*time.Second {
 				t.Errorf("%s waits %s", ranked.Addr, ranked.Delay)

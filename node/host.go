@@ -14,7 +14,6 @@ import (
 	connmgr "github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	libp2pwebrtc "github.com/libp2p/go-libp2p/p2p/transport/webrtc"
 	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
 	webtransport "github.com/libp2p/go-libp2p/p2p/transport/webtransport"
@@ -46,7 +45,7 @@ func (n *Node) newHost(key crypto.PrivKey) (host.Host, error) {
 		libp2p.DisableMetrics(),
 		libp2p.AddrsFactory(n.advertised),
 		libp2p.WithFxOption(fx.Invoke(n.announceProtocols)),
-		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
+		libp2p.SwarmOpts(swarm.WithDialRanker(n.rankDials)),
 		// These would discard addresses after a series of failures; a stagger is all that a dead address may cost.
 		libp2p.UDPBlackHoleSuccessCounter(nil),
 		libp2p.IPv6BlackHoleSuccessCounter(nil),
@@ -82,7 +81,7 @@ func (n *Node) protocols() []protocol.ID {
 func (n *Node) transportOptions() []libp2p.Option {
 	options := []libp2p.Option{
 		libp2p.ShareTCPListener(),
-		libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Transport(n.newTCP),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.Transport(websocket.New, n.certificates.options()...),
 		libp2p.Transport(webtransport.New),

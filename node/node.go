@@ -73,6 +73,7 @@ type Node struct {
 	memory  Memory
 
 	host    host.Host
+	tcp     *tcpTransport // of host
 	gate    *gate
 	guard   guardHolder
 	queue   *queue.Queue

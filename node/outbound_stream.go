@@ -65,6 +65,7 @@ func (o *outbound) begin(raw network.Stream) error {
 	o.node.peers.markApplication(o.peer.id)
 	o.poke()
 	o.leaveRelay(raw.Conn())
+	o.takeBulkWay()
 	return nil
 }
 
@@ -112,7 +113,7 @@ func streamOn(ctx context.Context, c network.Conn, id protocol.ID) (network.Stre
 }
 
 // connected is called when the peer has a new connection. A channel moves to it when its stream has ended, leaves a relay, or
-// shows that the connection it runs on is dead.
+// shows that the connection it runs on is dead, or when it carries bulk and TCP replaces UDP.
 func (o *outbound) connected(c network.Conn) {
 	o.state.Lock()
 	s := &o.state
@@ -131,7 +132,8 @@ func (o *outbound) connected(c network.Conn) {
 	old := stream.Conn()
 	stalled := s.sender != nil && s.sender.Unsettled() > 0 && time.Since(stream.progressed) > stalledAfter
 	direct := !isRelayed(c.RemoteMultiaddr())
-	moves := old != c && (old.IsClosed() || direct && (isRelayed(old.RemoteMultiaddr()) || stalled))
+	moves := old != c && (old.IsClosed() || direct && (isRelayed(old.RemoteMultiaddr()) || stalled) ||
+		isTCP(c) && o.takesBulkWayLocked(old))
 	if moves {
 		s.moveTo = c
 	}

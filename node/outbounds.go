@@ -39,6 +39,7 @@ type outPeer struct {
 		sync.Mutex
 		channels map[string]*outbound
 		streams  int
+		bulkWay  time.Time           // when a connection for bulk was last asked for
 		instance session.ID          // of its receiver, as its hello said; zero: unknown
 		room     chan struct{}       // closed when held has fallen; nil when nobody waits
 		waiting  map[string]struct{} // channels that want a writable event then

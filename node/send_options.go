@@ -26,9 +26,10 @@ func (c *Channel) Configure(o SendOptions) error {
 	c.compression.Store(&o.Compression)
 	s := &c.out.state
 	s.Lock()
-	defer s.Unlock()
 	c.out.setClassLocked(o.Class)
 	s.progress = o.Progress
+	s.Unlock()
+	c.out.takeBulkWay()
 	return nil
 }
 

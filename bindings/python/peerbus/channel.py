@@ -43,7 +43,8 @@ class _ChannelFace:
         """Sets how messages travel that are sent from now on; None leaves an option as it is.
 
         ``send_class``: ``"control"`` messages go ahead of the peer's other channels; ``"bulk"`` ones leave room for the
-        others, and only ``limits.bulk_sends`` of the node are written at a time; ``"normal"``. It belongs to the channel: all
+        others, only ``limits.bulk_sends`` of the node are written at a time, and they go by TCP where both sides listen on it;
+        ``"normal"``. It belongs to the channel: all
         its handles share it. ``compression``: of ``"zstd"``, ``"lz4"``, ``"gzip"``, the first that the peer takes, for messages
         of at least ``compress_above`` bytes; ``[]`` for none. ``progress``: whether large messages that are sent raise
         ``progress`` events. ``durable``: whether messages are on disk before ``send`` returns, and wait there for the peer,
