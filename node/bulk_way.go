@@ -131,6 +131,10 @@ func (t *tcpTransport) dialBeside(ctx context.Context, id peer.ID, addr ma.Multi
 	if err != nil {
 		return err
 	}
+	if len(openConns(t.node.host.Network().ConnsToPeer(id))) == 0 { // the peer was disconnected meanwhile, and stays so
+		_ = conn.Close()
+		return ErrPeerClosed
+	}
 	select {
 	case t.opened <- conn:
 		return nil
