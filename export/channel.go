@@ -88,9 +88,9 @@ func go_peerbus_channel_open(number C.int, channel *C.char, channelLength C.size
 
 // deliveryEvents reads the sum of 1 << state.
 func deliveryEvents(events C.int) (o node.ChannelOptions, err error) {
-	const known = 1<<node.DeliverySent | 1<<node.DeliveryAccepted | 1<<node.DeliveryTaken
+	const known = 1<<node.DeliveryQueued | 1<<node.DeliverySent | 1<<node.DeliveryAccepted | 1<<node.DeliveryTaken
 	if events&^known != 0 {
-		return o, fmt.Errorf("%w: events %d; a sum of 1 << PEERBUS_SENT, PEERBUS_ACCEPTED and PEERBUS_TAKEN is possible", node.ErrArgument, events)
+		return o, fmt.Errorf("%w: events %d; a sum of 1 << PEERBUS_QUEUED, PEERBUS_SENT, PEERBUS_ACCEPTED and PEERBUS_TAKEN is possible", node.ErrArgument, events)
 	}
 	return node.ChannelOptions{Events: node.DeliveryStates(events)}, nil
 }
@@ -179,8 +179,8 @@ func go_peerbus_channel_wait(number, handle C.int, id C.uint64_t, state, timeout
 		return fail(problem, err)
 	}
 	defer call.end()
-	if state < C.PEERBUS_SENT || state > C.PEERBUS_TAKEN {
-		return fail(problem, fmt.Errorf("%w: state %d; PEERBUS_SENT .. PEERBUS_TAKEN can be waited for", node.ErrArgument, state))
+	if state < C.PEERBUS_QUEUED || state > C.PEERBUS_TAKEN {
+		return fail(problem, fmt.Errorf("%w: state %d; PEERBUS_QUEUED .. PEERBUS_TAKEN can be waited for", node.ErrArgument, state))
 	}
 	if err := c.Await(call, uint64(id), node.DeliveryState(state)); err != nil {
 		return fail(problem, err)

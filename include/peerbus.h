@@ -124,6 +124,7 @@ typedef enum peerbus_content {
 
 /* How far a message is on its way (peerbus_channel_wait; the sum of 1 << state: peerbus_channel_open). */
 typedef enum peerbus_delivery {
+    PEERBUS_QUEUED = 0,   /* this node took it and gave it its id; of a durable channel: it is on disk */
     PEERBUS_SENT = 1,     /* a transport took all of its bytes */
     PEERBUS_ACCEPTED = 2, /* the peer's receive queue took it */
     PEERBUS_TAKEN = 3     /* the peer's program took it out of that queue */
@@ -519,7 +520,7 @@ int peerbus_send_lent(int instance, const char *channel, const peerbus_loan *loa
  * answers message ids, which count from 1 and go on as long as any handle of the channel is open. Nothing is sent yet, and the
  * peer need not be connected. Several handles of one channel share ids and events.
  * events: the sum of 1 << state for the states of peerbus_delivery that shall be "delivery" events, 0 for none; "lost" always is.
- * Such an event names a run of ids. Of a full event queue (limits.events) they are dropped like others: events_lost tells, and
+ * Such an event names a run of ids; "queued" comes before the others. Of a full event queue (limits.events) they are dropped like others: events_lost tells, and
  * peerbus_channel_wait still knows.
  * Returns the handle (> 0), valid until it or the node is closed. INVALID_ARGUMENT, LIMIT. */
 int peerbus_channel_open(int instance, const char *channel, int events);

@@ -56,6 +56,7 @@ type deliveries struct {
 	events    DeliveryStates // that the host wants to hear of
 	fates     []fate
 	forgotten uint64        // newest id of which a fate was forgotten
+	untold    uint64        // oldest id that is queued without an event, while messages are accepted; 0: none
 	unheard   uint64        // newest id that the receiver, which is away, was asked about in vain
 	lost      uint64        // messages that did not get to the receiver
 	news      chan struct{} // closed when a message got further; nil when nobody waits
@@ -110,6 +111,17 @@ func (o *outbound) deliveredLocked(state DeliveryState, r session.Range) {
 	o.state.deliveries.progressed()
 	if o.state.deliveries.events.Has(state) {
 		o.raiseDeliveryLocked(state, o.idsLocked(r), nil)
+	}
+}
+
+// queuedLocked tells that messages with these ids, and those that are untold yet, are in the channel.
+func (o *outbound) queuedLocked(first, last uint64) {
+	d := &o.state.deliveries
+	if d.untold != 0 {
+		first, d.untold = d.untold, 0
+	}
+	if d.events.Has(DeliveryQueued) && first != 0 {
+		o.raiseDeliveryLocked(DeliveryQueued, session.Range{First: first, Last: last}, nil)
 	}
 }
 
@@ -193,6 +205,9 @@ func (o *outbound) reachedLocked(id uint64, state DeliveryState) (bool, error) {
 	}
 	if id == 0 || id > last {
 		return false, fmt.Errorf("%w: message %d was not sent on %q; the newest is %d", ErrArgument, id, o.name, last)
+	}
+	if state == DeliveryQueued {
+		return true, nil // whatever became of it
 	}
 	if lost, known := s.deliveries.find(id, fateLost); known {
 		if state <= DeliverySent && lost.reason.ByReceiver() {

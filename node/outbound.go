@@ -237,6 +237,7 @@ func (o *outbound) sendChatLocked(ctx context.Context, payload []byte, wait *sen
 	}
 	o.state.base++
 	o.state.deliveries.note(fate{session.Range{First: o.state.base, Last: o.state.base}, fateChat, "", false})
+	o.queuedLocked(o.state.base, o.state.base)
 	return o.state.base, nil
 }
 

@@ -24,6 +24,7 @@ func (o *outbound) acceptLocked(m outMessage, more batch) (first uint64, taken i
 		waits = waits || small
 	}
 	if waits {
+		o.queuedLocked(0, first+uint64(taken)-1)
 		o.acceptedLocked(true)
 	}
 	return first, taken, nil
@@ -48,6 +49,9 @@ func (o *outbound) placeLocked(m outMessage) (id uint64, small bool, err error) 
 	if len(body) < soloBytes {
 		if id, err = m.accept(s.sender); err == nil {
 			o.countPackedLocked(m)
+			if s.deliveries.untold == 0 {
+				s.deliveries.untold = id + s.base
+			}
 		}
 		o.accountLocked()
 		return id + s.base, true, err
@@ -61,6 +65,7 @@ func (o *outbound) placeLocked(m outMessage) (id uint64, small bool, err error) 
 	}
 	id = r.ID + s.base
 	o.countPackedLocked(m)
+	o.queuedLocked(id, id)
 	o.fillLocked(s.sender, r, body)
 	o.acceptedLocked(false)
 	return id, false, nil
@@ -74,6 +79,7 @@ func (o *outbound) lendLocked(m outMessage) (id uint64, small bool, err error) {
 	}
 	m.loan.used = true
 	id += o.state.base
+	o.queuedLocked(id, id)
 	o.acceptedLocked(false)
 	return id, false, nil
 }

@@ -239,6 +239,7 @@ func (p *keptPut) done(err error) {
 		err = fmt.Errorf("%w: the peer ended channel %q while the message was written", ErrRefused, p.out.name)
 	default:
 		k.last = p.first + uint64(len(p.payloads)) - 1
+		p.out.queuedLocked(p.first, k.last)
 		p.out.storedLocked(p)
 	}
 	s.Unlock()

@@ -57,8 +57,11 @@ func expectLost(t testing.TB, c *Channel, id uint64) {
 
 func TestAMessageIsSentAcceptedAndTaken(t *testing.T) {
 	a, b := startPair(t)
-	c := openChannel(t, a, b, "~", DeliverySent, DeliveryAccepted, DeliveryTaken)
+	c := openChannel(t, a, b, "~", DeliveryQueued, DeliverySent, DeliveryAccepted, DeliveryTaken)
 	id := mustSend(t, c, []byte("hello"))
+	if err := c.Await(atOnce(), id, DeliveryQueued); err != nil {
+		t.Errorf("it has an id, and is queued: %v", err)
+	}
 	if id != 1 {
 		t.Errorf("the first id is %d", id)
 	}
@@ -70,7 +73,7 @@ func TestAMessageIsSentAcceptedAndTaken(t *testing.T) {
 		t.Errorf("received %+v", got)
 	}
 	mustReach(t, c, id, DeliveryTaken)
-	for _, state := range []DeliveryState{DeliverySent, DeliveryAccepted, DeliveryTaken} {
+	for _, state := range []DeliveryState{DeliveryQueued, DeliverySent, DeliveryAccepted, DeliveryTaken} {
 		eventOf(t, a, EventDelivery, map[string]any{"channel": c.Name(), "state": state.String(), "first": id, "last": id})
 	}
 	info, err := a.ChannelInfo(c.Name())
@@ -79,6 +82,28 @@ func TestAMessageIsSentAcceptedAndTaken(t *testing.T) {
 	}
 	if err := c.Await(within(t), 2, DeliverySent); !errors.Is(err, ErrArgument) {
 		t.Errorf("awaiting an id that does not exist: %v", err)
+	}
+}
+
+func TestMessagesOfAListAreQueuedInOneRunAndLargeOnesBetweenThemSplitIt(t *testing.T) {
+	for name, change := range protocols {
+		t.Run(name, func(t *testing.T) {
+			a, b := startNode(t), startNode(t, change)
+			connect(t, a, b)
+			c := openChannel(t, a, b, "~", DeliveryQueued)
+			large := make([]byte, soloBytes)
+			for sent, payloads := 0, [][]byte{{1}, {2}, large, {4}, {5}}; sent < len(payloads); {
+				_, taken, err := c.SendBatch(within(t), payloads[sent:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				sent += taken
+			}
+			for next := uint64(1); next <= 5; {
+				e := eventOf(t, a, EventDelivery, map[string]any{"state": "queued", "first": next})
+				next = e.Fields["last"].(uint64) + 1
+			}
+		})
 	}
 }
 

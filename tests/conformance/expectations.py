@@ -194,7 +194,7 @@ ARGUMENTS = {
     ("uint64_t *", "id"): {"null": ("NULL", SUCCESS)},
     ("uint64_t *", "first_id"): {"null": ("NULL", SUCCESS)},
     ("uint64_t", "id"): values(INVALID, zero="0", unknown="UINT64_C(1) << 60", largest="UINT64_MAX"),
-    ("int", "state"): number("PEERBUS_SENT", "PEERBUS_TAKEN"),
+    ("int", "state"): number("PEERBUS_QUEUED", "PEERBUS_TAKEN"),
     ("const peerbus_slice *", "slices"): {
         "null": ("NULL", INVALID),
         "null_data": ("&(peerbus_slice){NULL, 5}", INVALID),

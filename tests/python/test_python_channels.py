@@ -93,6 +93,7 @@ def test_blocking_waits_and_their_errors():
         alice.connect(bob.addresses)
         channel = alice.channel(alice.direct_channel(bob.peer_id, "x"))
         message = channel.send(b"hello")
+        message.queued(0)
         message.accepted(20)
         with pytest.raises(peerbus.TimeoutError):
             message.taken(0.05)

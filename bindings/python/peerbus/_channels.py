@@ -15,7 +15,7 @@ from ._waiting import Steps, Waiter, deadline_after, passed
 if TYPE_CHECKING:
     from ._core import Core, Live
 
-SENT, ACCEPTED, TAKEN = 1, 2, 3  # of the enum peerbus_delivery
+QUEUED, SENT, ACCEPTED, TAKEN = 0, 1, 2, 3  # of the enum peerbus_delivery
 BATCH = 256  # messages of one call of the library; those that find no room are put together again for the next
 _CHAT = "/unaiverse/chat/1.0.0"
 _CHAT_LOOK_S = 0.02

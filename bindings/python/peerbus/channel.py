@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Type, TypeVar, Union, overload
 
 from ._buffers import Payload
-from ._channels import ACCEPTED, SENT, TAKEN, ChannelCore
+from ._channels import ACCEPTED, QUEUED, SENT, TAKEN, ChannelCore
 from ._waiting import run_async, run_blocking
 
 if TYPE_CHECKING:
@@ -113,6 +113,11 @@ class SentMessage(_Sent):
 
     __slots__ = ()
 
+    async def queued(self, timeout: Optional[float] = None) -> None:
+        """Waits until this node has the message, on disk if the channel is durable: it has since ``send`` returned, so this is
+        for programs that handle all states alike."""
+        await run_async(lambda waiter: self._core.wait(waiter, self.id, QUEUED, timeout))
+
     async def sent(self, timeout: Optional[float] = None) -> None:
         """Waits until the transport has taken all bytes of the message.
 
@@ -172,6 +177,10 @@ class BlockingSentMessage(_Sent):
     """A SentMessage whose waits block the thread."""
 
     __slots__ = ()
+
+    def queued(self, timeout: Optional[float] = None) -> None:
+        """See SentMessage.queued."""
+        run_blocking(lambda waiter: self._core.wait(waiter, self.id, QUEUED, timeout))
 
     def sent(self, timeout: Optional[float] = None) -> None:
         """See SentMessage.sent."""
