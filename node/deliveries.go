@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"peerbus/node/session"
@@ -230,7 +231,10 @@ func (o *outbound) reachedLocked(id uint64, state DeliveryState) (bool, error) {
 		return id <= settled, nil
 	case DeliveryTaken:
 		if _, unknown := s.deliveries.find(id, fateUntaken); unknown {
-			return false, fmt.Errorf("%w: the receiver accepted message %d and then ended the session without saying that its application took it", ErrLost, id)
+			if errors.Is(s.closing, ErrClosed) {
+				return false, fmt.Errorf("%w: before the receiver of message %d said that its application took it", ErrClosed, id)
+			}
+			return false, fmt.Errorf("%w: the receiver accepted message %d, and the session ended before it said that its application took it", ErrLost, id)
 		}
 		if id > taken && id <= s.deliveries.unheard {
 			return false, fmt.Errorf("%w: the receiver accepted message %d and has been away since for the whole resume window; nobody knows whether its application took it", ErrLost, id)

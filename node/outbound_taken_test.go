@@ -29,6 +29,21 @@ func TestWhoWaitsUntilAMessageIsTakenHearsItAfterALostConnection(t *testing.T) {
 	}
 }
 
+func TestWhoWaitsUntilAMessageIsTakenHearsThatItsOwnNodeIsClosed(t *testing.T) {
+	a, b := startPair(t)
+	c := openChannel(t, a, b, "~")
+	id := mustSend(t, c, []byte("nobody takes it"))
+	mustReach(t, c, id, DeliveryAccepted)
+	waits := make(chan error, 1)
+	go func() { waits <- c.Await(within(t), id, DeliveryTaken) }()
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waits; !errors.Is(err, ErrClosed) {
+		t.Errorf("it says %v", err)
+	}
+}
+
 func TestAHandleThatAskedHearsThatAMessageIsTakenAfterALostConnection(t *testing.T) {
 	a, b := startPair(t)
 	c := openChannel(t, a, b, "~", DeliveryTaken)
