@@ -186,7 +186,7 @@ ARGUMENTS = {
         "negative_number": ('"{\\"compress_above\\":-1}"', INVALID),
     },
     ("int", "events"): values(
-        INVALID, minus_one="-1", queued="1", lost="16", all_bits="INT_MAX", int_min="INT_MIN"
+        INVALID, minus_one="-1", lost="16", all_bits="INT_MAX", int_min="INT_MIN"
     ),
     ("int", "handle"): values(
         INVALID, zero="0", minus_one="-1", unknown="1000000", int_max="INT_MAX", int_min="INT_MIN"

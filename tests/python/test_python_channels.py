@@ -88,6 +88,20 @@ def test_what_the_peer_drops_is_lost():
             sent[5].accepted(20)
 
 
+def test_what_the_program_has_not_asked_for_is_not_taken():
+    with peerbus.Node(**LOCAL) as alice, peerbus.Node(**LOCAL) as bob:
+        alice.connect(bob.addresses)
+        sent = alice.channel(bob.peer_id).send_many([b"x"] * 100)
+        sent[99].accepted(20)
+        bob.receive(timeout=20)
+        sent[0].taken(20)
+        with pytest.raises(peerbus.TimeoutError):
+            sent[1].taken(0.2)
+        for _ in range(99):
+            bob.receive(timeout=20)
+        sent[99].taken(20)
+
+
 def test_blocking_waits_and_their_errors():
     with peerbus.Node(**LOCAL) as alice, peerbus.Node(**LOCAL) as bob:
         alice.connect(bob.addresses)

@@ -3,7 +3,7 @@
 import pytest
 from fake_library import FakeLibrary
 
-from peerbus import _waiting
+from peerbus import _inbox, _waiting
 from peerbus._inbox import Inbox
 
 LEFT, RIGHT = b"left", b"right"
@@ -97,3 +97,31 @@ def test_a_receiver_that_gives_up_hands_its_wake_on(library, inbox):
     waits[0].close()
     assert second.woken
     waits[1].close()
+
+
+def test_a_program_that_takes_single_messages_is_given_few_ahead_until_it_is_fast(library, inbox, monkeypatch):
+    """The library counts what was fetched as taken."""
+    now = 0.0
+    monkeypatch.setattr(_inbox.time, "monotonic", lambda: now)
+    for fetched in (1, 2, 4, 8):  # it comes back at once
+        library.waiting = [[(LEFT, b"x")] * fetched]
+        for _ in range(fetched):
+            inbox.take_one(None)
+    now += 10 * _inbox.PREFETCH_S  # it took 8 messages in that time
+    inbox.take_one(None)
+    library.waiting = [[(LEFT, b"x")]]
+    inbox.take_one(None)
+    inbox.take_one(None)
+    assert [most for _, most in library.asked] == [1, 2, 4, 8, 1, 1, 2]
+
+
+def test_idle_time_makes_a_program_no_slower(library, inbox, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(_inbox.time, "monotonic", lambda: now)
+    library.waiting = [[(LEFT, b"x")] * 50]
+    for _ in range(50):
+        inbox.take_one(None)
+    assert inbox.take_one(None) is None  # it is back, and waits
+    now += 100.0
+    inbox.take_one(None)
+    assert library.asked[-1] == (None, 100)

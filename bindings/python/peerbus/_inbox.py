@@ -18,6 +18,7 @@ from ._waiting import LoopWatch, Steps, Waiter, passed
 T = TypeVar("T")
 PREFETCH_MESSAGES = 1024  # of one call into the library when the host asks for single messages
 PREFETCH_BYTES = 4 * 1024 * 1024  # payload bytes of that
+PREFETCH_S = 0.005  # and what the program took in this time
 LINGER_MS = 20  # how late Ctrl-C may be
 _WAKE_MESSAGES = 1
 _LONG_WAIT_MS = 86_400_000
@@ -28,6 +29,34 @@ _INTERRUPTED = _errors.INTERRUPTED
 class _Entry(NamedTuple):
     waiter: Waiter
     channel: Optional[str]
+
+
+class _Ahead:
+    """How many messages are fetched for a program that takes them one by one: twice as many as the time before, if it came
+    back for more within PREFETCH_S, else what it took in such a time. The library counts what is fetched as taken by the
+    program, and tells the senders: so that is true of a slow program, and of one that takes a single message, and little
+    ahead of a fast one."""
+
+    __slots__ = ("_at", "_count", "_most")
+
+    def __init__(self) -> None:
+        self._most = 1
+        self._count = 0  # of the last fetch, until the program has come back for more
+        self._at = 0.0
+
+    def most(self) -> int:
+        """The program wants another message, and none is left."""
+        if self._count:
+            passed_s = time.monotonic() - self._at
+            pace = 2.0 if passed_s <= PREFETCH_S else PREFETCH_S / passed_s
+            self._most = max(1, min(PREFETCH_MESSAGES, int(pace * self._count)))
+            self._count = 0
+        return self._most
+
+    def fetched(self, count: int) -> None:
+        if count:
+            self._count = count
+            self._at = time.monotonic()
 
 
 class Inbox:
@@ -52,6 +81,7 @@ class Inbox:
         self._watches: Dict[int, LoopWatch] = {}
         self._batch = ctypes.c_void_p()
         self._batch_reference = ctypes.byref(self._batch)
+        self._ahead = _Ahead()
         self._lingering = False
         self._lingered = ctypes.c_void_p()  # of the one who lingers
         self._lingered_reference = ctypes.byref(self._lingered)
@@ -126,7 +156,9 @@ class Inbox:
             taken = self._take_pending(channel, most, most_bytes)
             if not taken and not self._lingering:
                 if prefetch:
-                    self._pending.extend(self._fetch(channel, PREFETCH_MESSAGES, PREFETCH_BYTES, 0))
+                    fetched = self._fetch(channel, self._ahead.most(), PREFETCH_BYTES, 0)
+                    self._ahead.fetched(len(fetched))
+                    self._pending.extend(fetched)
                     taken = self._take_pending(channel, most, most_bytes)
                 else:
                     taken = self._fetch(channel, most, most_bytes, 0)
@@ -231,13 +263,13 @@ class Inbox:
             if self._pending or self._lingering or self._entries:
                 return self._take_pending(None, most, most_bytes)
             self._lingering = True
+            if prefetch:
+                most, most_bytes, wanted = self._ahead.most(), PREFETCH_BYTES, 1
+            else:
+                wanted = most
         batch = self._lingered
         taken: List[Message] = []
         count = 0
-        if prefetch:
-            most, most_bytes, wanted = PREFETCH_MESSAGES, PREFETCH_BYTES, 1
-        else:
-            wanted = most
         try:
             count = self._library.c.peerbus_receive(
                 self._instance, None, most, most_bytes, moment, self._lingered_reference
@@ -248,6 +280,8 @@ class Inbox:
                 if batch.value is not None:
                     fetched = _buffers.messages(self._library, batch.value, self.confirmer)
                     batch.value = None
+                    if prefetch:
+                        self._ahead.fetched(len(fetched))
                     if count > 0 and count <= wanted:
                         taken = fetched
                     else:

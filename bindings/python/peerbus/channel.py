@@ -43,10 +43,9 @@ class _ChannelFace:
         """Sets how messages travel that are sent from now on; None leaves an option as it is.
 
         ``send_class``: ``"control"`` messages go ahead of the peer's other channels; ``"bulk"`` ones leave room for the
-        others, only ``limits.bulk_sends`` of the node are written at a time, and they go by TCP where both sides listen on it;
-        ``"normal"``. It belongs to the channel: all
-        its handles share it. ``compression``: of ``"zstd"``, ``"lz4"``, ``"gzip"``, the first that the peer takes, for messages
-        of at least ``compress_above`` bytes; ``[]`` for none. ``progress``: whether large messages that are sent raise
+        others, only ``limits.bulk_sends`` of the node are written at a time, and they go by TCP where both sides listen on
+        it; ``"normal"``. It belongs to the channel: all its handles share it. ``compression``: of ``"zstd"``,
+        ``"lz4"``, ``"gzip"``, the first that the peer takes, for messages of at least ``compress_above`` bytes; ``[]`` for none. ``progress``: whether large messages that are sent raise
         ``progress`` events. ``durable``: whether messages are on disk before ``send`` returns, and wait there for the peer,
         also across restarts of this process (docs/durable-channels.md). It belongs to the channel, like the class, and is
         settled by the first message. Raises InvalidArgumentError, also when it is too late for ``durable``, and StoreError;
@@ -133,7 +132,10 @@ class SentMessage(_Sent):
         await run_async(lambda waiter: self._core.wait(waiter, self.id, ACCEPTED, timeout))
 
     async def taken(self, timeout: Optional[float] = None) -> None:
-        """Waits until the peer's program has taken the message out of the library. Raises as ``accepted``."""
+        """Waits until the peer's program has taken the message out of the library. Raises as ``accepted``.
+
+        A Python program that takes single messages is given some ahead, as many as it takes in 5 ms, and these count as
+        taken. On a durable channel a message is taken when the program has confirmed it."""
         await run_async(lambda waiter: self._core.wait(waiter, self.id, TAKEN, timeout))
 
 
