@@ -44,11 +44,12 @@ class _ChannelFace:
 
         ``send_class``: ``"control"`` messages go ahead of the peer's other channels; ``"bulk"`` ones leave room for the
         others, only ``limits.bulk_sends`` of the node are written at a time, and they go by TCP where both sides listen on
-        it; ``"normal"``. It belongs to the channel: all its handles share it. ``compression``: of ``"zstd"``,
-        ``"lz4"``, ``"gzip"``, the first that the peer takes, for messages of at least ``compress_above`` bytes; ``[]`` for none. ``progress``: whether large messages that are sent raise
-        ``progress`` events. ``durable``: whether messages are on disk before ``send`` returns, and wait there for the peer,
-        also across restarts of this process (docs/durable-channels.md). It belongs to the channel, like the class, and is
-        settled by the first message. Raises InvalidArgumentError, also when it is too late for ``durable``, and StoreError;
+        it; ``"normal"``. It belongs to the channel: all its handles share it. ``compression``: of ``"zstd"``, ``"lz4"``,
+        ``"gzip"``, the first that the peer takes, for messages of at least ``compress_above`` bytes; ``[]`` for none.
+        ``progress``: whether large messages that are sent raise ``progress`` events. ``durable``: whether messages are on
+        disk before ``send`` returns, and wait there for the peer, also across restarts of this process
+        (docs/durable-channels.md). It belongs to the channel, like the class, and is settled by the first message. Raises
+        InvalidArgumentError, also when it is too late for ``durable``, and StoreError;
         see peerbus_channel_configure of the header."""
         self._core.configure(
             {
