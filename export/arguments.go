@@ -31,14 +31,18 @@ func textArgument(name string, text *C.char, length C.size_t) (string, error) {
 	return copied, nil
 }
 
-// channelArgument is textArgument for the channel of a message: one that was sent on before is not copied again.
-func (i *instance) channelArgument(channel *C.char, length C.size_t) (string, error) {
+// routeArgument is the direct channel of a message: the name of one that was sent on before is not copied again.
+func (i *instance) routeArgument(channel *C.char, length C.size_t) (*node.Route, error) {
 	if channel != nil && length <= C.PEERBUS_MAX_TEXT {
-		if known, ok := i.node.Routed(unsafe.String((*byte)(unsafe.Pointer(channel)), int(length))); ok {
+		if known := i.node.Routed(unsafe.String((*byte)(unsafe.Pointer(channel)), int(length))); known != nil {
 			return known, nil
 		}
 	}
-	return textArgument("channel", channel, length)
+	name, err := textArgument("channel", channel, length)
+	if err != nil {
+		return nil, err
+	}
+	return i.node.Route(name)
 }
 
 func peerArgument(text *C.char, length C.size_t) (peer.ID, error) {

@@ -15,10 +15,30 @@ import (
 )
 
 //export go_peerbus_send
-func go_peerbus_send(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) C.int {
-	return onChannel("peerbus_send", number, channel, channelLength, data, size, timeoutMs, problem, func(i *instance, c dataCall) (int, error) {
-		return 0, i.node.Send(c.context, c.channel, c.payload)
-	})
+func go_peerbus_send(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
+	i, err := lookUp(number)
+	defer guard("peerbus_send", &i, &code, problem)
+	if err != nil {
+		return fail(problem, err)
+	}
+	timeout, err := timeoutArgument(timeoutMs)
+	if err != nil {
+		return fail(problem, err)
+	}
+	route, err := i.routeArgument(channel, channelLength)
+	if err != nil {
+		return fail(problem, err)
+	}
+	payload, err := bytesArgument(data, uint64(size), i.maxMessage())
+	if err != nil {
+		return fail(problem, err)
+	}
+	call := i.callContext(timeout)
+	defer call.end()
+	if err := i.node.SendOn(call, route, payload); err != nil {
+		return fail(problem, err)
+	}
+	return C.PEERBUS_OK
 }
 
 //export go_peerbus_publish
@@ -55,7 +75,7 @@ func onChannel(function string, number C.int, channel *C.char, channelLength C.s
 	return C.int(answer)
 }
 
-// dataCall is the checked arguments of a send, publish or flush.
+// dataCall is the checked arguments of a publish or flush.
 type dataCall struct {
 	channel string
 	payload []byte // the host's memory
@@ -67,7 +87,7 @@ func (i *instance) dataCall(channel *C.char, channelLength C.size_t, data unsafe
 	if err != nil {
 		return dataCall{}, err
 	}
-	name, err := i.channelArgument(channel, channelLength)
+	name, err := textArgument("channel", channel, channelLength)
 	if err != nil {
 		return dataCall{}, err
 	}

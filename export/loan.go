@@ -23,7 +23,7 @@ func go_peerbus_send_lent(number C.int, channel *C.char, channelLength C.size_t,
 	if err != nil {
 		return fail(problem, err)
 	}
-	name, err := i.channelArgument(channel, channelLength)
+	route, err := i.routeArgument(channel, channelLength)
 	if err != nil {
 		return fail(problem, err)
 	}
@@ -33,7 +33,7 @@ func go_peerbus_send_lent(number C.int, channel *C.char, channelLength C.size_t,
 	}
 	call := i.callContext(timeout)
 	defer call.end()
-	if err := i.node.SendLent(call, name, payload, release); err != nil {
+	if err := i.node.SendLentOn(call, route, payload, release); err != nil {
 		return fail(problem, err)
 	}
 	return C.PEERBUS_OK

@@ -293,6 +293,8 @@ func (o *outbound) announceRoomLocked() {
 // sendError turns what the session says into this package's errors.
 func (o *outbound) sendError(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, session.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, session.ErrClosed):

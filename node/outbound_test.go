@@ -587,3 +587,22 @@ func TestManyHeldChannelsLeaveRoomForOneWithoutAHandle(t *testing.T) {
 	openChannel(t, a, b, "held")
 	receive(t, b, 1)
 }
+
+func TestAForgottenChannelIsSentOnAgain(t *testing.T) {
+	a, b := startPair(t)
+	channel := directChannel(a.id, b.id, "~")
+	for round := range 2 {
+		if err := a.Send(within(t), channel, number(0, round, 8)); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, b, 1)
+		o := a.outbounds.find(channel)
+		waitUntil(t, "the idle channel is forgotten", func() bool {
+			o.finishIdle(0)
+			a.outbounds.state.Lock()
+			defer a.outbounds.state.Unlock()
+			a.outbounds.forgetIdleLocked(o.peer, nil)
+			return a.outbounds.state.byName[channel] == nil
+		})
+	}
+}

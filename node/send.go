@@ -14,10 +14,26 @@ const SendTimeout = writeTimeout
 // maxRoutes bounds the channel names whose parsed form is remembered.
 const maxRoutes = 4096
 
-// routes remembers parsed direct channel names, so that a send costs one look-up.
+// routes remembers direct channels, so that a send costs one look-up.
 type routes struct {
 	sync.RWMutex
-	byName map[string]channelName
+	byName map[string]*Route
+}
+
+// Route is a direct channel that may be sent on.
+type Route struct {
+	name channelName
+	out  atomic.Pointer[outbound] // that sent on it last; it may be retired
+}
+
+// outbound is that of the route; nil once the node closes.
+func (r *Route) outbound(n *Node) *outbound {
+	o := r.out.Load()
+	if o == nil {
+		o = n.outbounds.obtain(r.name)
+		r.out.Store(o)
+	}
+	return o
 }
 
 // traffic counts what left.
@@ -35,15 +51,33 @@ func (t *traffic) sent(messages uint64, bytes int) {
 // Send takes one message for a direct channel, copying it, and waits for room until ctx ends. What cannot be sent later is
 // counted and raised as messages_lost.
 func (n *Node) Send(ctx context.Context, channel string, payload []byte) error {
-	return n.take(ctx, channel, payload, nil, nil)
+	r, err := n.Route(channel)
+	if err != nil {
+		return err
+	}
+	return n.SendOn(ctx, r, payload)
+}
+
+// SendOn is Send on a channel that was looked up before.
+func (n *Node) SendOn(ctx context.Context, r *Route, payload []byte) error {
+	return n.take(ctx, r, payload, nil, nil)
 }
 
 // SendLent is Send without the copy: payload must not change until release is called, once the message needs it no more, at the
 // latest when the node has closed. That may be during this call or any other of the node, under its locks. After an error release
 // is not called.
 func (n *Node) SendLent(ctx context.Context, channel string, payload []byte, release func()) error {
+	r, err := n.Route(channel)
+	if err != nil {
+		return err
+	}
+	return n.SendLentOn(ctx, r, payload, release)
+}
+
+// SendLentOn is SendLent on a channel that was looked up before.
+func (n *Node) SendLentOn(ctx context.Context, r *Route, payload []byte, release func()) error {
 	l := loan{release: release}
-	err := n.take(ctx, channel, payload, &l, nil)
+	err := n.take(ctx, r, payload, &l, nil)
 	l.end(err)
 	return err
 }
@@ -57,23 +91,23 @@ func (l *loan) end(err error) {
 
 // SendAndWait is Send, and then waits until the transport took the message. When ctx ends first the message stays queued.
 func (n *Node) SendAndWait(ctx context.Context, channel string, payload []byte) error {
+	r, err := n.Route(channel)
+	if err != nil {
+		return err
+	}
 	var sent sentWaiter
-	if err := n.take(ctx, channel, payload, nil, &sent); err != nil {
+	if err := n.take(ctx, r, payload, nil, &sent); err != nil {
 		return err
 	}
 	return sent.wait(ctx)
 }
 
-func (n *Node) take(ctx context.Context, channel string, payload []byte, l *loan, wait *sentWaiter) error {
-	name, err := n.route(channel)
-	if err != nil {
-		return err
-	}
-	if err := n.checkPayload(name, payload); err != nil {
+func (n *Node) take(ctx context.Context, r *Route, payload []byte, l *loan, wait *sentWaiter) error {
+	if err := n.checkPayload(r.name, payload); err != nil {
 		return err
 	}
 	for {
-		o := n.outbounds.obtain(name)
+		o := r.outbound(n)
 		if o == nil {
 			return ErrClosed
 		}
@@ -84,6 +118,7 @@ func (n *Node) take(ctx context.Context, channel string, payload []byte, l *loan
 		if !errors.Is(err, errRetired) {
 			return err
 		}
+		r.out.CompareAndSwap(o, nil)
 	}
 }
 
@@ -98,41 +133,47 @@ func errEmptyOnChat() error {
 	return fmt.Errorf("%w: an empty message cannot travel on %s; peers of the existing network break the stream on it", ErrArgument, ChatProtocol)
 }
 
-// Routed answers a direct channel that was sent on lately, as a text that stays.
-func (n *Node) Routed(channel string) (string, bool) {
+// Routed answers the route of a direct channel that was sent on lately, else nil. It keeps nothing of the text.
+func (n *Node) Routed(channel string) *Route {
 	r := &n.traffic.routes
 	r.RLock()
-	name, known := r.byName[channel]
-	r.RUnlock()
-	return name.text, known
+	defer r.RUnlock()
+	return r.byName[channel]
+}
+
+// Route answers the route of a direct channel that may be sent on.
+func (n *Node) Route(channel string) (*Route, error) {
+	if known := n.Routed(channel); known != nil {
+		return known, nil
+	}
+	name, err := parseChannel(channel)
+	if err != nil {
+		return nil, err
+	}
+	if name.topic {
+		return nil, fmt.Errorf("%w: %q is a topic; publish on it", ErrArgument, channel)
+	}
+	if err := name.checkOutgoing(n.id); err != nil {
+		return nil, err
+	}
+	r := &n.traffic.routes
+	r.Lock()
+	defer r.Unlock()
+	if r.byName == nil || len(r.byName) >= maxRoutes {
+		r.byName = map[string]*Route{}
+	}
+	made := &Route{name: name}
+	r.byName[channel] = made
+	return made, nil
 }
 
 // route answers a parsed direct channel name that may be sent on.
 func (n *Node) route(channel string) (channelName, error) {
-	r := &n.traffic.routes
-	r.RLock()
-	name, known := r.byName[channel]
-	r.RUnlock()
-	if known {
-		return name, nil
-	}
-	name, err := parseChannel(channel)
+	r, err := n.Route(channel)
 	if err != nil {
-		return name, err
+		return channelName{}, err
 	}
-	if name.topic {
-		return name, fmt.Errorf("%w: %q is a topic; publish on it", ErrArgument, channel)
-	}
-	if err := name.checkOutgoing(n.id); err != nil {
-		return name, err
-	}
-	r.Lock()
-	defer r.Unlock()
-	if r.byName == nil || len(r.byName) >= maxRoutes {
-		r.byName = map[string]channelName{}
-	}
-	r.byName[channel] = name
-	return name, nil
+	return r.name, nil
 }
 
 // checkReachable refuses a message for a peer that is neither connected nor known.
