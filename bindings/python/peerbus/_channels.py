@@ -31,6 +31,11 @@ def _telling(ids: Sequence[int], payloads: Sequence[Payload]) -> Iterator[None]:
         raise
 
 
+def _not_taken(live: Live, code: int) -> int:
+    """0 for one that needs waiting; raises for others."""
+    return 0 if code == _errors.WOULD_BLOCK else live.native.check(code)
+
+
 class Deliveries:
     """Who waits until messages of a channel get further. A delivery event of the channel makes them look again."""
 
@@ -122,16 +127,17 @@ class ChannelCore:
 
     def try_send(self, data: Payload) -> int:
         """The id of the message, or 0 when sending needs waiting."""
-        live = self._sending
-        if self.channel in live.outbox.lines:
+        live = self._core._live
+        if self._closed or live is None or live.closed:  # as _sending, without its call
+            live = self._live
+        if live.lines and self.channel in live.lines:
             return 0
-        return self._attempt(live, data)
+        number = live.native.calls.channel_send(live.instance, self._handle, data)
+        return number if number > 0 else _not_taken(live, number)
 
     def _attempt(self, live: Live, data: Payload) -> int:
         number = live.native.calls.channel_send(live.instance, self._handle, data)
-        if number > 0:
-            return number
-        return 0 if number == _errors.WOULD_BLOCK else live.native.check(number)
+        return number if number > 0 else _not_taken(live, number)
 
     def send(self, waiter: Waiter, data: Payload, timeout: float) -> Steps[int]:
         live = self._live
