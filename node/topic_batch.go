@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const (
@@ -38,20 +41,41 @@ type receipt struct {
 	expected bool // in the outboxes of peers
 }
 
-// noteNumber is a validator of every message: an own one passes it on its publisher's goroutine.
-func (t *topics) noteNumber(_ context.Context, _ peer.ID, message *pubsub.Message) pubsub.ValidationResult {
-	if note, own := message.ValidatorData.(*receipt); own {
-		note.id = messageNumber(message.Message)
-		if note.expected {
-			t.outboxes.expect(note.id)
-		}
+// sign answers the option of a publication that signs it and notes its number.
+func (t *topics) sign(note *receipt) pubsub.PubOpt {
+	return pubsub.WithSecretKeyAndPeerId(notingKey{t.key, t, note}, t.node.id)
+}
+
+// notingKey signs one publication. What it signs is the first place where its number shows.
+type notingKey struct {
+	crypto.PrivKey
+	topics *topics
+	note   *receipt
+}
+
+func (k notingKey) Sign(message []byte) ([]byte, error) {
+	k.note.id = signedNumber(message)
+	if k.note.expected {
+		k.topics.outboxes.expect(k.note.id)
 	}
-	return pubsub.ValidationAccept
+	return k.PrivKey.Sign(message)
+}
+
+// signedNumber reads the number in what pubsub signs of a message: its prefix, and the encoded message.
+func signedNumber(signed []byte) (number uint64) {
+	eachBytesField(bytes.TrimPrefix(signed, []byte(pubsub.SignPrefix)), func(field protowire.Number, value []byte) {
+		if field == fieldSeqno {
+			number = decodeNumber(value)
+		}
+	})
+	return number
 }
 
 // messageNumber reads the publisher's number of a message; 0 when it has none of our width.
-func messageNumber(message *pb.Message) uint64 {
-	if number := message.GetSeqno(); len(number) == 8 {
+func messageNumber(message *pb.Message) uint64 { return decodeNumber(message.GetSeqno()) }
+
+func decodeNumber(number []byte) uint64 {
+	if len(number) == 8 {
 		return binary.BigEndian.Uint64(number)
 	}
 	return 0
@@ -181,7 +205,7 @@ func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]rece
 // addTo signs a message, checks it by the own rules and puts it into the batch.
 func (t *topics) addTo(batch *pubsub.MessageBatch, joined *topic, payload []byte, note *receipt) error {
 	// The router keeps the payload; the caller may reuse its own.
-	if err := joined.handle.AddToBatch(t.node.ctx, batch, slices.Clone(payload), t.asSelf, pubsub.WithValidatorData(note)); err != nil {
+	if err := joined.handle.AddToBatch(t.node.ctx, batch, slices.Clone(payload), t.sign(note)); err != nil {
 		t.outboxes.settle([]receipt{*note})
 		return t.publishError(joined.name, err)
 	}
@@ -208,7 +232,7 @@ func (t *topics) publishEach(joined *topic, payloads [][]byte, peers int) ([]rec
 	notes := make([]receipt, len(payloads))
 	for i, payload := range payloads {
 		notes[i].expected = peers > 0
-		if err := joined.handle.Publish(t.node.ctx, slices.Clone(payload), t.asSelf, pubsub.WithValidatorData(&notes[i])); err != nil {
+		if err := joined.handle.Publish(t.node.ctx, slices.Clone(payload), t.sign(&notes[i])); err != nil {
 			t.outboxes.settle(notes[i : i+1])
 			return notes[:i], t.publishError(joined.name, err)
 		}

@@ -253,10 +253,11 @@ func (s *topicStream) finish(ctx context.Context) {
 	}
 }
 
-// Fields of pubsub's wire format: RPC.publish, and data and topic of a message.
+// Fields of pubsub's wire format: RPC.publish, and data, number and topic of a message.
 const (
 	fieldPublish = 2
 	fieldData    = 2
+	fieldSeqno   = 3
 	fieldTopic   = 4
 )
 

@@ -15,6 +15,7 @@ import (
 type topicTracer struct {
 	node     *Node
 	outboxes *topicOutboxes
+	verifier *topicVerifier
 	peers    struct {
 		sync.RWMutex
 		protocol map[peer.ID]string   // of peers that pubsub has a stream to
@@ -22,8 +23,8 @@ type topicTracer struct {
 	}
 }
 
-func newTopicTracer(n *Node, outboxes *topicOutboxes) *topicTracer {
-	t := &topicTracer{node: n, outboxes: outboxes}
+func newTopicTracer(n *Node, outboxes *topicOutboxes, verifier *topicVerifier) *topicTracer {
+	t := &topicTracer{node: n, outboxes: outboxes, verifier: verifier}
 	t.peers.protocol = map[peer.ID]string{}
 	t.peers.early = map[peer.ID][]*topic{}
 	return t
@@ -91,6 +92,7 @@ func (t *topicTracer) forgetEarly(p peer.ID, left *topic) bool {
 
 // RecvRPC tells direct topics which subscribers took their announcements back: the end of a stream does not mean that.
 func (t *topicTracer) RecvRPC(rpc *pubsub.RPC) {
+	t.verifier.begin()
 	for _, s := range rpc.GetSubscriptions() {
 		if name, found := strings.CutPrefix(s.GetTopicid(), directAnnouncement); found {
 			if d := t.node.topics.direct.find(name); d != nil {
@@ -126,6 +128,12 @@ func (t *topicTracer) RejectMessage(message *pubsub.Message, reason string) {
 	}
 }
 
+// ValidateMessage: pubsub's validators are next. Without any it does not say so.
+func (t *topicTracer) ValidateMessage(message *pubsub.Message) { putSignatureBack(message.Message) }
+
+// DeliverMessage: subscriptions and other peers are next.
+func (t *topicTracer) DeliverMessage(message *pubsub.Message) { putSignatureBack(message.Message) }
+
 // SendRPC: pubsub has put an RPC into the peer's queue.
 func (t *topicTracer) SendRPC(rpc *pubsub.RPC, p peer.ID) { t.outboxes.queued(p, rpc) }
 
@@ -133,8 +141,6 @@ func (t *topicTracer) Join(string)                      {}
 func (t *topicTracer) Leave(string)                     {}
 func (t *topicTracer) Graft(peer.ID, string)            {}
 func (t *topicTracer) Prune(peer.ID, string)            {}
-func (t *topicTracer) ValidateMessage(*pubsub.Message)  {}
-func (t *topicTracer) DeliverMessage(*pubsub.Message)   {}
 func (t *topicTracer) DuplicateMessage(*pubsub.Message) {}
 func (t *topicTracer) ThrottlePeer(peer.ID)             {}
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -29,8 +30,9 @@ const (
 type topics struct {
 	node     *Node
 	router   *pubsub.PubSub
-	asSelf   pubsub.PubOpt // signs
+	key      crypto.PrivKey // of the node
 	tracer   *topicTracer
+	verifier *topicVerifier
 	served   rosterServer
 	outboxes *topicOutboxes
 	moves    *topicMoves
@@ -106,7 +108,8 @@ func (t *topic) countPeers() int {
 
 func newTopics(n *Node) *topics {
 	t := &topics{node: n, outboxes: newTopicOutboxes(n), moves: newTopicMoves(n), scores: &topicScores{node: n}, direct: newDirectTopics(n), authors: newAuthorNumbers()}
-	t.tracer = newTopicTracer(n, t.outboxes)
+	t.verifier = newTopicVerifier(n)
+	t.tracer = newTopicTracer(n, t.outboxes, t.verifier)
 	t.burst = &topicBurst{topics: t}
 	t.state.joined = map[string]*topic{}
 	t.state.guarded = map[string]*topicGuard{}
@@ -115,8 +118,7 @@ func newTopics(n *Node) *topics {
 
 func (t *topics) start() error {
 	limits := t.node.config.Limits
-	key := signatures.Signer(t.node.host.Peerstore().PrivKey(t.node.host.ID()))
-	t.asSelf = pubsub.WithSecretKeyAndPeerId(key, t.node.host.ID())
+	t.key = signatures.Signer(t.node.host.Peerstore().PrivKey(t.node.host.ID()))
 	options := []pubsub.Option{
 		pubsub.WithMaxMessageSize(limits.MessageBytes + topicOverhead),
 		pubsub.WithPeerOutboundQueueSize(limits.TopicMessages),
@@ -125,7 +127,7 @@ func (t *topics) start() error {
 		// Several workers would check the signatures of one publisher's messages side by side and swap their order.
 		pubsub.WithValidateWorkers(1),
 		pubsub.WithRawTracer(t.tracer),
-		pubsub.WithDefaultValidator(pubsub.ValidatorEx(t.noteNumber), pubsub.WithValidatorInline(true)),
+		pubsub.WithMessageIdFn(t.verifier.messageID),
 	}
 	options = append(options, t.node.found.topicOptions()...)
 	var err error

@@ -7,6 +7,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/crypto/pb"
+	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 )
 
 const (
@@ -16,27 +17,28 @@ const (
 	rememberedBytes = 64 << 10
 )
 
-// Signer answers a key that signs like the given one and remembers what it has just signed: pubsub verifies each message that it
-// has signed, before it sends it.
+// Signer answers a key that makes the signatures of the given one and remembers what it has just signed: pubsub verifies each message
+// that it has signed, before it sends it.
 func Signer(key crypto.PrivKey) crypto.PrivKey {
-	raw, err := key.GetPublic().Raw()
-	if err != nil || key.Type() != pb.KeyType_Ed25519 {
+	raw, err := key.Raw()
+	if err != nil || key.Type() != pb.KeyType_Ed25519 || len(raw) != voi.PrivateKeySize {
 		return key
 	}
-	return &signer{key, raw}
+	return &signer{key, voi.PrivateKey(raw), ed25519.PublicKey(raw[ed25519.SeedSize:])}
 }
 
 type signer struct {
 	crypto.PrivKey
-	public ed25519.PublicKey
+	private voi.PrivateKey
+	public  ed25519.PublicKey
 }
 
 func (s *signer) Sign(data []byte) ([]byte, error) {
-	signature, err := s.PrivKey.Sign(data)
-	if err == nil && len(data) <= rememberedBytes {
+	signature := voi.Sign(s.private, data)
+	if len(data) <= rememberedBytes {
 		justSigned.put(signed{s.public, bytes.Clone(data), signature})
 	}
-	return signature, err
+	return signature, nil
 }
 
 // signed is a message and the signature that this process made of it.
