@@ -184,17 +184,11 @@ func (n *Node) refuseBehindRelays(channel string, count int) error {
 
 func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]receipt, error) {
 	var batch pubsub.MessageBatch
-	var problem error
-	notes := make([]receipt, 0, len(payloads)) // with room for all: the router keeps pointers into it
-	t.away(len(payloads) > 1, func() {
-		for _, payload := range payloads {
-			notes = append(notes, receipt{expected: true})
-			if problem = t.addTo(&batch, joined, payload, &notes[len(notes)-1]); problem != nil {
-				notes = notes[:len(notes)-1]
-				break
-			}
-		}
-	})
+	add := t.addAll
+	if len(payloads) > 1 {
+		add = t.addElsewhere
+	}
+	notes, problem := add(&batch, joined, payloads)
 	if len(notes) == 0 {
 		return nil, problem
 	}
@@ -204,14 +198,31 @@ func (t *topics) publishBatched(joined *topic, payloads [][]byte, _ int) ([]rece
 	return notes, problem
 }
 
-func (t *topics) away(far bool, f func()) {
-	if !far {
-		f()
-		return
+// addElsewhere is addAll on another goroutine. The one of a call from C is bound to its thread, and pubsub passes each message to its
+// event loop: every wait for that would be a change of threads.
+func (t *topics) addElsewhere(batch *pubsub.MessageBatch, joined *topic, payloads [][]byte) (notes []receipt, problem error) {
+	added := make(chan struct{})
+	problem = fmt.Errorf("%w: publishing on topic %q failed", ErrInternal, joined.name.text) // by a panic
+	if !t.node.spawn("publication of a list", func() {
+		defer close(added)
+		notes, problem = t.addAll(batch, joined, payloads)
+	}) {
+		return nil, ErrClosed
 	}
-	done := make(chan struct{})
-	t.node.spawn("publication", func() { defer close(done); f() })
-	<-done
+	<-added
+	return notes, problem
+}
+
+// addAll answers the notes of those that are in the batch.
+func (t *topics) addAll(batch *pubsub.MessageBatch, joined *topic, payloads [][]byte) ([]receipt, error) {
+	notes := make([]receipt, 0, len(payloads)) // with room for all: their signers keep pointers into it
+	for _, payload := range payloads {
+		notes = append(notes, receipt{expected: true})
+		if err := t.addTo(batch, joined, payload, &notes[len(notes)-1]); err != nil {
+			return notes[:len(notes)-1], err
+		}
+	}
+	return notes, nil
 }
 
 // addTo signs a message, checks it by the own rules and puts it into the batch.

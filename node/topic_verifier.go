@@ -48,11 +48,11 @@ func newTopicVerifier(n *Node) *topicVerifier {
 // begin is for each RPC.
 func (v *topicVerifier) begin() { v.left = verifiedAtOnce }
 
-// messageID answers pubsub's id of a message. Publishers ask for those of their own; for all others, that have an id, the event loop
+// messageID answers pubsub's id of a message. Publishers ask for those of their own; for all others that have an author, the event loop
 // asks once.
 func (v *topicVerifier) messageID(m *pb.Message) string {
 	id := pubsub.DefaultMsgIdFn(m)
-	if id == "" || peer.ID(m.GetFrom()) == v.node.id || v.left == 0 || v.isRecent(id) {
+	if id == "" || peer.ID(m.GetFrom()) == v.node.id || m.Signature == nil || v.left == 0 || v.isRecent(id) {
 		return id
 	}
 	switch good, known := v.judge.Verify(m); {
