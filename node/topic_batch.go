@@ -20,8 +20,9 @@ const (
 	// messages of a batch would wait for the signatures of the last.
 	publishChunkMessages = 64
 	publishChunkBytes    = 256 << 10
-	// coalescedRPCBytes bounds the payload of RPCs that carry several messages.
-	coalescedRPCBytes = 64 << 10
+	// coalescedRPCBytes and coalescedRPCMessages bound RPCs that carry several messages: a subscriber verifies them in one go.
+	coalescedRPCBytes    = 64 << 10
+	coalescedRPCMessages = 256
 )
 
 // Publication says what became of a published message.
@@ -304,7 +305,7 @@ func (s *coalescingScheduler) AddRPC(p peer.ID, _ string, rpc *pubsub.RPC) {
 	if s.room == nil {
 		s.room = map[peer.ID]int{}
 	}
-	if last := len(waiting) - 1; last >= 0 && size <= s.room[p] {
+	if last := len(waiting) - 1; last >= 0 && size <= s.room[p] && len(waiting[last].Publish) < coalescedRPCMessages {
 		waiting[last].Publish = append(waiting[last].Publish, rpc.GetPublish()...)
 		s.room[p] -= size
 		return

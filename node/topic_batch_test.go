@@ -1,9 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 func TestAPublishAnswersItsNumberThatReceiversSee(t *testing.T) {
@@ -122,5 +127,29 @@ func TestWaitingForSubscribersEndsWhenEnoughAreThere(t *testing.T) {
 	}
 	if err := <-closing; !errors.Is(err, ErrClosed) {
 		t.Errorf("the end of the node: %v", err)
+	}
+}
+
+func TestAnRPCHoldsNoMoreMessagesThanASubscriberVerifiesAtOnce(t *testing.T) {
+	s := coalescingScheduler{outboxes: newTopicOutboxes(nil), byPeer: map[peer.ID][]*pubsub.RPC{}}
+	for i := range 600 {
+		s.AddRPC("a", "", &pubsub.RPC{RPC: pb.RPC{Publish: []*pb.Message{{Data: number(0, i, 20)}}}})
+	}
+	var got [][]byte
+	for _, rpc := range s.All() {
+		if count := len(rpc.GetPublish()); count > coalescedRPCMessages || count > verifiedAtOnce {
+			t.Errorf("an RPC has %d messages", count)
+		}
+		for _, m := range rpc.GetPublish() {
+			got = append(got, m.Data)
+		}
+	}
+	for i, data := range got {
+		if !bytes.Equal(data, number(0, i, 20)) {
+			t.Fatalf("message %d is not in its place", i)
+		}
+	}
+	if len(got) != 600 {
+		t.Errorf("%d messages leave", len(got))
 	}
 }

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// verifiedAtOnce is how many messages of one RPC are verified on pubsub's event loop, which is busy with it for some ms then.
-	verifiedAtOnce = 256
+	// verifiedAtOnce is how many messages of one RPC are verified on pubsub's event loop, which is busy with that many for some 25 ms. Those
+	// of the next RPC may overtake the rest. A publisher of ours puts no more than coalescedRPCMessages into one.
+	verifiedAtOnce = 1024
 	// rememberedIDs is how many of the last message ids are known, so that a copy of a message is not verified.
 	rememberedIDs = 1 << 13
 	// setAside is the number of a field that no version of pub/sub's messages has, the highest there is.

@@ -159,7 +159,7 @@ func (*verdicts) UndeliverableMessage(*pubsub.Message)     {}
 func startRouter(t *testing.T, key crypto.PrivKey, topic string, ours bool, validators ...pubsub.ValidatorEx) (host.Host, *verdicts) {
 	t.Helper()
 	h, seen := startRawHost(t, libp2p.Identity(key)), &verdicts{}
-	options := []pubsub.Option{pubsub.WithRawTracer(seen), pubsub.WithValidateWorkers(1), pubsub.WithValidateQueueSize(1000)}
+	options := []pubsub.Option{pubsub.WithRawTracer(seen), pubsub.WithValidateWorkers(1), pubsub.WithValidateQueueSize(2 * verifiedAtOnce)}
 	if ours {
 		seen.verifier = newTopicVerifier(&Node{id: h.ID()})
 		options = append(options, pubsub.WithMessageIdFn(seen.verifier.messageID))
