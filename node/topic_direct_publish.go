@@ -218,8 +218,21 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 	}
 	first = d.publishing.last + 1
 	d.publishing.pace.lone(now)
-	burst := d.publishing.pace.burst()
-	gathering := d.publishing.gathering[:0]
+	peers, refused := d.give(first, p, takers)
+	missed = append(missed, refused...)
+	published.Peers = peers
+	d.publishing.last += count
+	d.publishing.published += count
+	published.Missed = missed
+	d.countMissed(missed, count)
+	d.node.traffic.publishedMessages.Add(count)
+	d.node.traffic.publishedBytes.Add(uint64(p.bytes))
+	return first, published, nil, nil
+}
+
+// give hands a piece to those that have room. It answers how many took it, and the others.
+func (d *directTopic) give(first uint64, p *topicPiece, takers []*subscriber) (peers int, missed []MissedSubscriber) {
+	burst, gathering := d.publishing.pace.burst(), d.publishing.gathering[:0]
 	for _, s := range takers {
 		waits, err := s.out.topicTake(first, p, burst)
 		if err != nil {
@@ -229,19 +242,13 @@ func (d *directTopic) tryPublish(ctx context.Context, p *topicPiece) (first uint
 		if waits {
 			gathering = append(gathering, s.out)
 		}
-		published.Peers++
+		peers++
 	}
 	if len(gathering) > 0 {
 		d.gather.add(gathering)
 	}
 	d.publishing.takers, d.publishing.gathering = forgotten(takers), forgotten(gathering)
-	d.publishing.last += count
-	d.publishing.published += count
-	published.Missed = missed
-	d.countMissed(missed, count)
-	d.node.traffic.publishedMessages.Add(count)
-	d.node.traffic.publishedBytes.Add(uint64(p.bytes))
-	return first, published, nil, nil
+	return peers, missed
 }
 
 // forgotten is the memory of a list, which keeps nothing alive.
