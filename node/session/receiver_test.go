@@ -59,6 +59,53 @@ func TestTheNewestStreamFencesTheOthers(t *testing.T) {
 	}
 }
 
+func TestAStreamWithTheGenerationOfAnotherIsFenced(t *testing.T) {
+	table, now := NewTable(TableOptions{}), time.Unix(1, 0)
+	mustOpen(t, table, "peer", testOpen(1, 3), now)
+	for _, generation := range []uint64{3, 2} {
+		if _, err := table.Open("peer", testOpen(1, generation), now); !errors.Is(err, ErrFenced) {
+			t.Errorf("generation %d after 3: %v", generation, err)
+		}
+	}
+}
+
+// Our sender begins where the receiver expects it. Others may begin with their oldest message.
+func TestMessagesThatComeAgainAreDiscarded(t *testing.T) {
+	table, now := NewTable(TableOptions{}), time.Unix(1, 0)
+	offer := func(st *Stream, count int) Batch {
+		t.Helper()
+		if _, err := st.Take(Head{Type: TypePosition}, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if gap, err := st.Receiver().Reposition(st); err != nil || gap != 0 {
+			t.Fatalf("gap %d, %v", gap, err)
+		}
+		for range count {
+			st.Count(1)
+		}
+		batch, err := st.Receiver().Offer(st)
+		if err == nil {
+			err = st.Receiver().Settle(batch.Fresh, now)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return batch
+	}
+	first := mustOpen(t, table, "peer", testOpen(1, 1), now).Stream
+	if got := offer(first, 3); got != (Batch{First: 1, Fresh: 3}) {
+		t.Errorf("at first %+v", got)
+	}
+	second := mustOpen(t, table, "peer", testOpen(1, 2), now).Stream
+	if got := offer(second, 5); got != (Batch{First: 4, Duplicates: 3, Fresh: 2}) {
+		t.Errorf("then %+v", got)
+	}
+	third := mustOpen(t, table, "peer", testOpen(1, 3), now).Stream
+	if got := offer(third, 4); got != (Batch{First: 6, Duplicates: 4}) {
+		t.Errorf("and at last %+v", got)
+	}
+}
+
 func TestStreamsInTheWrongOrderAreViolations(t *testing.T) {
 	data, position := Head{Type: TypeData}, Head{Type: TypePosition}
 	flowing := func() *Stream {
