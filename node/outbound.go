@@ -41,9 +41,10 @@ type outbound struct {
 	// subscriber is not nil for what a direct topic sends to one peer; then name is the topic's, and the ids are its numbers.
 	subscriber *subscriber
 
-	wake chan struct{} // holds one token when the writer has something to look at
-	came chan struct{} // holds one token when the peer has a new connection
-	kept *kept         // nil unless the channel is durable; the lock guards it until the first message, which settles it
+	wake  chan struct{} // holds one token when the writer has something to look at
+	came  chan struct{} // holds one token when the peer has a new connection
+	place chan struct{} // holds one token when a stream of the peer has ended that this one waits for
+	kept  *kept         // nil unless the channel is durable; the lock guards it until the first message, which settles it
 
 	state struct {
 		sync.Mutex

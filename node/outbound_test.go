@@ -606,3 +606,17 @@ func TestAForgottenChannelIsSentOnAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestChannelsTakeTurnsWithFewStreams(t *testing.T) {
+	a, b := startPair(t, limits(func(l *Limits) { l.ChannelStreams, l.ChannelSessions = 4, 1024 }))
+	var channels []*Channel
+	for i := range 200 {
+		c := openChannel(t, a, b, fmt.Sprint("turn", i))
+		mustSend(t, c, []byte("one message each, all at once"))
+		channels = append(channels, c)
+	}
+	receive(t, b, len(channels))
+	for _, c := range channels {
+		mustReach(t, c, 1, DeliveryAccepted)
+	}
+}

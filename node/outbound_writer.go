@@ -17,6 +17,7 @@ const (
 	// firstRetry is the pause after a stream could not be opened; it doubles up to lastRetry. A new connection ends it. After
 	// eagerRetries failures it does not end two pauses in a row: a peer that refuses us is connected for a moment at each try.
 	firstRetry   = 50 * time.Millisecond
+	placeRetry   = 200 * time.Millisecond // of a channel for which no place came free
 	lastRetry    = 5 * time.Second
 	eagerRetries = 20
 )
@@ -177,12 +178,30 @@ func (o *outbound) reopen() {
 	o.state.stopOpening = cancel
 	o.state.Unlock()
 	err := o.open(ctx)
+	if err == errNoPlace {
+		o.awaitPlace(ctx)
+	}
 	o.state.Lock()
 	defer o.state.Unlock()
 	o.state.stopOpening = nil
-	if err != nil {
+	if err != nil && err != errNoPlace {
 		o.node.log.Debug("no channel stream", "peer", o.peer.id, "channel", o.name, "reason", err)
 		o.state.failures++
+	}
+}
+
+// errNoPlace: limits.channel_streams are open with the peer.
+var errNoPlace = errors.New("all streams with the peer are in use")
+
+// awaitPlace waits until a stream with the peer has ended. All of them may have work for long: one that has none any more is
+// looked for from time to time.
+func (o *outbound) awaitPlace(ctx context.Context) {
+	timer := time.NewTimer(placeRetry)
+	defer timer.Stop()
+	select {
+	case <-o.place:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -235,7 +254,7 @@ func (o *outbound) open(ctx context.Context) error {
 		return nil
 	}
 	if !o.peer.reserve(o) {
-		return fmt.Errorf("%w: %d streams to %s are open, and all are in use", ErrRefused, o.node.config.Limits.ChannelStreams, id)
+		return errNoPlace
 	}
 	raw, err := o.newStream(ctx)
 	if err != nil {

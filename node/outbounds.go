@@ -39,6 +39,7 @@ type outPeer struct {
 		sync.Mutex
 		channels map[string]*outbound
 		streams  int
+		queue    []*outbound         // that found no place for a stream; the first one hears of the next that is free
 		bulkWay  time.Time           // when a connection for bulk was last asked for
 		instance session.ID          // of its receiver, as its hello said; zero: unknown
 		room     chan struct{}       // closed when held has fallen; nil when nobody waits
@@ -120,11 +121,13 @@ func (p *outPeer) all() []*outbound {
 // reserve takes the place of one stream, if need be that of a channel that has nothing to send.
 func (p *outPeer) reserve(for_ *outbound) bool {
 	p.state.Lock()
+	p.state.queue = slices.DeleteFunc(p.state.queue, func(o *outbound) bool { return o == for_ })
 	if p.state.streams < p.out.node.config.Limits.ChannelStreams {
 		p.state.streams++
 		p.state.Unlock()
 		return true
 	}
+	p.state.queue = append(p.state.queue, for_)
 	p.state.Unlock()
 	var oldest *outbound
 	var since time.Time
@@ -134,7 +137,7 @@ func (p *outPeer) reserve(for_ *outbound) bool {
 		}
 	}
 	if oldest != nil {
-		oldest.suspend() // its reader gives the place back; the next attempt finds it
+		oldest.suspend() // its reader gives the place back, for the first one in the queue
 	}
 	return false
 }
@@ -143,6 +146,14 @@ func (p *outPeer) release() {
 	p.state.Lock()
 	defer p.state.Unlock()
 	p.state.streams--
+	if len(p.state.queue) > 0 {
+		next := p.state.queue[0]
+		p.state.queue = p.state.queue[1:]
+		select {
+		case next.place <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // outbounds finds the outbound of a channel.
@@ -209,7 +220,7 @@ func (os *outbounds) obtainLocked(name channelName) *outbound {
 // addLocked makes a new outbound to a peer ready.
 func (os *outbounds) addLocked(o *outbound, id peer.ID) *outbound {
 	p := os.peerLocked(id)
-	o.node, o.peer, o.wake, o.came = os.node, p, make(chan struct{}, 1), make(chan struct{}, 1)
+	o.node, o.peer, o.wake, o.came, o.place = os.node, p, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	os.state.byName[o.key()] = o
 	p.state.Lock()
 	p.state.channels[o.name] = o
