@@ -620,3 +620,12 @@ func TestChannelsTakeTurnsWithFewStreams(t *testing.T) {
 		mustReach(t, c, 1, DeliveryAccepted)
 	}
 }
+
+func TestMoreChannelsThanQUICHasStreamsTakeTurns(t *testing.T) {
+	a, b := startPair(t, overQUIC(t), limits(func(l *Limits) { l.Channels, l.PeerChannels = 1024, 1024 }))
+	const channels = 260
+	for i := range channels {
+		mustSend(t, openChannel(t, a, b, fmt.Sprint("turn", i)), []byte("x"))
+	}
+	receive(t, b, channels)
+}

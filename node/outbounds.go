@@ -23,6 +23,8 @@ const (
 	sweepPeriod = time.Minute
 	// maxIdleOutbounds bounds the records of channels without messages, of one peer.
 	maxIdleOutbounds = 1024
+	// maxDatagramStreams bounds the streams of channels to a peer that is connected over QUIC, which admits 256 in all.
+	maxDatagramStreams = 224
 )
 
 // outPeer is what the outbounds to one peer share.
@@ -118,11 +120,22 @@ func (p *outPeer) all() []*outbound {
 	return slices.Collect(maps.Values(p.state.channels))
 }
 
+// mostStreams leaves room for the streams of other protocols where the transport admits few: one that finds none is not refused
+// there, but waits.
+func (p *outPeer) mostStreams() int {
+	most := p.out.node.config.Limits.ChannelStreams
+	if slices.ContainsFunc(openConns(p.out.node.host.Network().ConnsToPeer(p.id)), isDatagrams) {
+		most = min(most, maxDatagramStreams)
+	}
+	return most
+}
+
 // reserve takes the place of one stream, if need be that of a channel that has nothing to send.
 func (p *outPeer) reserve(for_ *outbound) bool {
+	most := p.mostStreams()
 	p.state.Lock()
 	p.state.queue = slices.DeleteFunc(p.state.queue, func(o *outbound) bool { return o == for_ })
-	if p.state.streams < p.out.node.config.Limits.ChannelStreams {
+	if p.state.streams < most {
 		p.state.streams++
 		p.state.Unlock()
 		return true
