@@ -71,7 +71,7 @@ func (pm *pump) lead(s *Stream, p []byte) int {
 	if !pm.resumes || !pm.hold(s) {
 		return -1
 	}
-	defer pm.letGo()
+	defer pm.endLead(s)
 	pm.use.Lock()
 	defer pm.use.Unlock()
 	for woken := 0; pm.prepare(s); {
@@ -105,6 +105,31 @@ func (pm *pump) hold(s *Stream) bool {
 		return false
 	}
 	pm.state.held, pm.state.leader = true, s
+	return true
+}
+
+// endLead leaves the connection to the next reader, or to the stand-in when the stream brings nothing more: its reader will not be back.
+func (pm *pump) endLead(s *Stream) {
+	pm.letGo()
+	if !s.isOpen() {
+		pm.vacate()
+	}
+}
+
+// vacate has the stand-in read unless somebody does.
+func (pm *pump) vacate() {
+	if pm.takeUnheld() {
+		pm.conn.spawn(pm.standIn) // which fails when the connection is closed: then nobody needs the right any more
+	}
+}
+
+func (pm *pump) takeUnheld() bool {
+	pm.state.Lock()
+	defer pm.state.Unlock()
+	if !pm.resumes || pm.state.held {
+		return false
+	}
+	pm.state.held = true
 	return true
 }
 
@@ -206,6 +231,12 @@ func (pm *pump) prepare(s *Stream) bool {
 		pm.setDeadlineLocked(until)
 	}
 	return true
+}
+
+// gone is kick for a stream that is read no more: its reader may have led, and others rely on that it comes back.
+func (pm *pump) gone(s *Stream) {
+	pm.kick(s)
+	pm.vacate()
 }
 
 // kick ends the read of a stream that leads, after a change that it must see.

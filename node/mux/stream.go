@@ -359,7 +359,7 @@ func (s *Stream) CloseRead() error {
 	s.state.reading.poke()
 	over := s.overLocked()
 	s.state.Unlock()
-	s.conn.pump.kick(s)
+	s.conn.pump.gone(s)
 	if !ended {
 		return s.leave(header{frameStop, s.id, 0}, over)
 	}
@@ -412,7 +412,7 @@ func (s *Stream) end(reason error, drop bool) bool {
 	st.reading.poke()
 	st.writing.poke()
 	st.Unlock()
-	s.conn.pump.kick(s)
+	s.conn.pump.gone(s)
 	return open
 }
 

@@ -84,6 +84,13 @@ func (s *Stream) filled(n int) bool {
 	return n > 0 && s.state.readers > 0
 }
 
+// isOpen tells whether the peer may still send what somebody reads.
+func (s *Stream) isOpen() bool {
+	s.state.Lock()
+	defer s.state.Unlock()
+	return !s.state.ended && s.state.reading.closed == nil
+}
+
 // wantsMore tells the pump whether the stream's reader has nothing yet to return with, and until when it waits.
 func (s *Stream) wantsMore() (bool, time.Time) {
 	s.state.Lock()
