@@ -84,7 +84,7 @@ def test_threads_whose_time_is_over_take_nothing_from_those_that_wait(pair):
 
 
 def test_closing_a_node_wakes_all_that_sleep_although_its_number_is_used_again(pair):
-    a, b = pair
+    _, b = pair
     receivers = [Receiver(b) for _ in range(THREADS)]
     b.close()
     with peerbus.Node(config={"listen_ips": ["127.0.0.1"], "nat": {"port_mapping": False}}):
