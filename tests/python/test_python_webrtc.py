@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import DEADLINE_S, LOCAL, run, start_python
@@ -103,9 +102,14 @@ def test_the_documented_class(environment, tmp_path):
 
 def test_two_that_open_one_at_once_get_the_same_data_channel(webrtc_pair):
     alice, bob = webrtc_pair
-    with ThreadPoolExecutor(2) as both:
-        opening = [both.submit(one.initiate_webrtc, other.peer_id) for one, other in ((alice, bob), (bob, alice))]
-        assert {attempt.result(DEADLINE_S)["state"] for attempt in opening} == {"open"}
+
+    async def open_both():  # in one turn of the loop; who comes after the other has ended is told that there is one
+        return await asyncio.gather(
+            alice.asynchronous.initiate_webrtc(bob.peer_id, DEADLINE_S),
+            bob.asynchronous.initiate_webrtc(alice.peer_id, DEADLINE_S),
+        )
+
+    assert [attempt["state"] for attempt in run(open_both())] == ["open", "open"]
     assert len(alice.webrtc_connections()) == len(bob.webrtc_connections()) == 1
     for sender, receiver in (alice, bob), (bob, alice):
         sender.send(receiver.peer_id, b"after the glare")
