@@ -20,7 +20,11 @@ static __thread pb_bed *mine;
 static pthread_key_t leaving;
 static int can_leave;
 
-static void give_back(void *bed) { __atomic_store_n(&((pb_bed *)bed)->taken, 0, __ATOMIC_RELEASE); }
+static void give_back(void *bed)
+{
+    mine = NULL; /* a thread may still receive while it ends */
+    __atomic_store_n(&((pb_bed *)bed)->taken, 0, __ATOMIC_RELEASE);
+}
 
 __attribute__((constructor)) static void watch_threads(void) { can_leave = pthread_key_create(&leaving, give_back) == 0; }
 
