@@ -3,6 +3,8 @@
 import hosts
 import pytest
 
+import peerbus
+
 
 @pytest.fixture(scope="session")
 def programs(library_path, tmp_path_factory):
@@ -31,3 +33,12 @@ def pair(start):
     first, second = start("c"), start("python")
     first.connect(second)
     return first, second
+
+
+@pytest.fixture
+def nodes():
+    """Two connected nodes of this process."""
+    config = {"listen_ips": ["127.0.0.1"], "nat": {"port_mapping": False}}
+    with peerbus.Node(config=config) as a, peerbus.Node(config=config) as b:
+        a.connect(b.addresses)
+        yield a, b

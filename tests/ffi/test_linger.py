@@ -11,16 +11,8 @@ WAIT_S = 1.0
 MOST_CPU_S = 0.25  # an idle wait takes under a millisecond; a receiver that looks all the time takes all of it
 
 
-@pytest.fixture
-def pair():
-    config = {"listen_ips": ["127.0.0.1"], "nat": {"port_mapping": False}}
-    with peerbus.Node(config=config) as a, peerbus.Node(config=config) as b:
-        a.connect(b.addresses)
-        yield a, b
-
-
-def test_a_wait_after_a_quick_exchange_does_not_use_the_processor(pair):
-    a, b = pair
+def test_a_wait_after_a_quick_exchange_does_not_use_the_processor(nodes):
+    a, b = nodes
     for number in range(200):
         a.send(b.peer_id, b"%d" % number)
         assert bytes(b.receive(timeout=20)) == b"%d" % number
@@ -30,8 +22,8 @@ def test_a_wait_after_a_quick_exchange_does_not_use_the_processor(pair):
     assert time.process_time() - before < MOST_CPU_S
 
 
-def test_a_wait_for_an_answer_that_does_not_come_does_not_use_the_processor(pair):
-    a, b = pair
+def test_a_wait_for_an_answer_that_does_not_come_does_not_use_the_processor(nodes):
+    a, b = nodes
     for number in range(200):
         a.send(b.peer_id, b"%d" % number)
         assert bytes(b.receive(timeout=20)) == b"%d" % number
@@ -44,8 +36,8 @@ def test_a_wait_for_an_answer_that_does_not_come_does_not_use_the_processor(pair
     assert time.process_time() - before < MOST_CPU_S
 
 
-def test_a_wait_in_asyncio_after_a_quick_exchange_does_not_use_the_processor(pair):
-    a, b = pair
+def test_a_wait_in_asyncio_after_a_quick_exchange_does_not_use_the_processor(nodes):
+    a, b = nodes
 
     async def exchange():
         receiver = b.asynchronous
@@ -62,8 +54,8 @@ def test_a_wait_in_asyncio_after_a_quick_exchange_does_not_use_the_processor(pai
     assert asyncio.run(exchange()) < MOST_CPU_S
 
 
-def test_a_lone_message_is_the_same_as_one_of_a_batch(pair):
-    a, b = pair
+def test_a_lone_message_is_the_same_as_one_of_a_batch(nodes):
+    a, b = nodes
     for size in (1, 100, 4096, 4097, 100_000):
         a.send(b.peer_id, bytes([size % 251]) * size)
         message = b.receive(timeout=20)

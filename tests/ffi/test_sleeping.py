@@ -3,8 +3,6 @@
 import ctypes
 import threading
 
-import pytest
-
 import peerbus
 
 WAIT_MS = 30_000
@@ -18,7 +16,7 @@ class Receiver(threading.Thread):
     def __init__(self, node, channel=None, timeout_ms=WAIT_MS):
         super().__init__(daemon=True)
         live = node._core.live
-        self.library, self.instance = live.native, live.instance
+        self.native, self.instance = live.native, live.instance
         self.channel = None if channel is None else channel.encode()
         self.timeout_ms = timeout_ms
         self.code = None
@@ -26,25 +24,17 @@ class Receiver(threading.Thread):
 
     def run(self):
         batch = ctypes.c_void_p()
-        receive = self.library.c.peerbus_receive
+        receive = self.native.c.peerbus_receive
         self.code = receive(self.instance, self.channel, 1, 0, self.timeout_ms, ctypes.byref(batch))
-        self.library.c.peerbus_batch_free(batch)
+        self.native.c.peerbus_batch_free(batch)
 
     def ends_with(self, code):
         self.join(WAIT_MS / 1000)
         return self.code == code
 
 
-@pytest.fixture
-def pair():
-    config = {"listen_ips": ["127.0.0.1"], "nat": {"port_mapping": False}}
-    with peerbus.Node(config=config) as a, peerbus.Node(config=config) as b:
-        a.connect(b.addresses)
-        yield a, b
-
-
-def test_each_message_wakes_one_of_many_threads(pair):
-    a, b = pair
+def test_each_message_wakes_one_of_many_threads(nodes):
+    a, b = nodes
     for _ in range(5):  # the threads of the next turn sleep where those of this one did
         receivers = [Receiver(b) for _ in range(THREADS)]
         for number in range(THREADS):
@@ -53,8 +43,8 @@ def test_each_message_wakes_one_of_many_threads(pair):
     assert b.waiting == 0
 
 
-def test_a_thread_that_waits_for_a_channel_sleeps_on_while_others_get_messages(pair):
-    a, b = pair
+def test_a_thread_that_waits_for_a_channel_sleeps_on_while_others_get_messages(nodes):
+    a, b = nodes
     busy, quiet = a.direct_channel(b.peer_id, "busy"), a.direct_channel(b.peer_id, "quiet")
     apart = Receiver(b, quiet)
     for number in range(THREADS):
@@ -66,8 +56,8 @@ def test_a_thread_that_waits_for_a_channel_sleeps_on_while_others_get_messages(p
     assert apart.ends_with(1)
 
 
-def test_threads_whose_time_is_over_take_nothing_from_those_that_wait(pair):
-    a, b = pair
+def test_threads_whose_time_is_over_take_nothing_from_those_that_wait(nodes):
+    a, b = nodes
     for _ in range(20):
         hasty = [Receiver(b, timeout_ms=1) for _ in range(4)]
         patient = Receiver(b)
@@ -83,8 +73,8 @@ def test_threads_whose_time_is_over_take_nothing_from_those_that_wait(pair):
             assert patient.ends_with(1)
 
 
-def test_closing_a_node_wakes_all_that_sleep_although_its_number_is_used_again(pair):
-    _, b = pair
+def test_closing_a_node_wakes_all_that_sleep_although_its_number_is_used_again(nodes):
+    _, b = nodes
     receivers = [Receiver(b) for _ in range(THREADS)]
     b.close()
     with peerbus.Node(config={"listen_ips": ["127.0.0.1"], "nat": {"port_mapping": False}}):
