@@ -108,7 +108,8 @@ func (pm *pump) hold(s *Stream) bool {
 	return true
 }
 
-// endLead leaves the connection to the next reader, or to the stand-in when the stream brings nothing more: its reader will not be back.
+// endLead leaves the connection to the next reader, or to the stand-in when the stream brings nothing more: its reader will not
+// be back.
 func (pm *pump) endLead(s *Stream) {
 	pm.letGo()
 	if !s.isOpen() {
@@ -118,19 +119,9 @@ func (pm *pump) endLead(s *Stream) {
 
 // vacate has the stand-in read unless somebody does.
 func (pm *pump) vacate() {
-	if pm.takeUnheld() {
+	if pm.resumes && pm.hold(nil) {
 		pm.conn.spawn(pm.standIn) // which fails when the connection is closed: then nobody needs the right any more
 	}
-}
-
-func (pm *pump) takeUnheld() bool {
-	pm.state.Lock()
-	defer pm.state.Unlock()
-	if !pm.resumes || pm.state.held {
-		return false
-	}
-	pm.state.held = true
-	return true
 }
 
 func (pm *pump) letGo() {
@@ -161,17 +152,18 @@ func (pm *pump) away() {
 
 // look is the watch: it has the stand-in read if nobody did all the time.
 func (pm *pump) look() {
-	if pm.takeVacant() {
-		pm.conn.spawn(pm.standIn) // which fails when the connection is closed: then nobody needs the right any more
+	if pm.isDeserted() {
+		pm.vacate()
 	}
 }
 
-func (pm *pump) takeVacant() bool {
+// isDeserted tells whether no reader came back since the watch was set; it is set anew where one did and left again.
+func (pm *pump) isDeserted() bool {
 	pm.state.Lock()
 	defer pm.state.Unlock()
 	pm.state.watched = false
 	if !pm.state.held && pm.state.released == pm.state.seen {
-		pm.state.held, pm.state.trust = true, absence
+		pm.state.trust = absence
 		return true
 	}
 	pm.state.trust = min(2*pm.state.trust, longestAbsence)
