@@ -16,29 +16,37 @@ import (
 
 //export go_peerbus_send
 func go_peerbus_send(number C.int, channel *C.char, channelLength C.size_t, data unsafe.Pointer, size C.size_t, timeoutMs C.int, problem *C.char) (code C.int) {
-	i, err := lookUp(number)
+	i, route, call, err := onRoute(number, channel, channelLength, timeoutMs)
 	defer guard("peerbus_send", &i, &code, problem)
 	if err != nil {
 		return fail(problem, err)
 	}
-	timeout, err := timeoutArgument(timeoutMs)
-	if err != nil {
-		return fail(problem, err)
-	}
-	route, err := i.routeArgument(channel, channelLength)
-	if err != nil {
-		return fail(problem, err)
-	}
+	defer call.end()
 	payload, err := bytesArgument(data, uint64(size), i.maxMessage())
 	if err != nil {
 		return fail(problem, err)
 	}
-	call := i.callContext(timeout)
-	defer call.end()
 	if err := i.node.SendOn(call, route, payload); err != nil {
 		return fail(problem, err)
 	}
 	return C.PEERBUS_OK
+}
+
+// onRoute finds the node and the direct channel of a send, and begins the call, which has to be ended.
+func onRoute(number C.int, channel *C.char, channelLength C.size_t, timeoutMs C.int) (*instance, *node.Route, *callContext, error) {
+	i, err := lookUp(number)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	timeout, err := timeoutArgument(timeoutMs)
+	if err != nil {
+		return i, nil, nil, err
+	}
+	route, err := i.routeArgument(channel, channelLength)
+	if err != nil {
+		return i, nil, nil, err
+	}
+	return i, route, i.callContext(timeout), nil
 }
 
 //export go_peerbus_publish

@@ -14,25 +14,16 @@ import (
 
 //export go_peerbus_send_lent
 func go_peerbus_send_lent(number C.int, channel *C.char, channelLength C.size_t, lent *C.peerbus_loan, timeoutMs C.int, problem *C.char) (code C.int) {
-	i, err := lookUp(number)
+	i, route, call, err := onRoute(number, channel, channelLength, timeoutMs)
 	defer guard("peerbus_send_lent", &i, &code, problem)
 	if err != nil {
 		return fail(problem, err)
 	}
-	timeout, err := timeoutArgument(timeoutMs)
-	if err != nil {
-		return fail(problem, err)
-	}
-	route, err := i.routeArgument(channel, channelLength)
-	if err != nil {
-		return fail(problem, err)
-	}
+	defer call.end()
 	payload, release, err := i.loanArgument(lent)
 	if err != nil {
 		return fail(problem, err)
 	}
-	call := i.callContext(timeout)
-	defer call.end()
 	if err := i.node.SendLentOn(call, route, payload, release); err != nil {
 		return fail(problem, err)
 	}
