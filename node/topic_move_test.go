@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"peerbus/queue"
@@ -188,6 +189,18 @@ func TestWhenTheDirectConnectionEndsTopicsGoOnThroughTheRelayAndMoveAgain(t *tes
 			expectOrder(t, receive(t, pair[1], 20), 1, 20)
 		}
 	}
+}
+
+// TestTheRelayedConnectionWhoseEndIsToldLastGoesBack is the order of events of a direct connection that ends right after the
+// relayed one was closed for it.
+func TestTheRelayedConnectionWhoseEndIsToldLastGoesBack(t *testing.T) {
+	a, b, _ := relayedPair(t)
+	relayed := relayedConnOf(t, a, b.id)
+	a.punches.back.note(b.id, []network.Conn{relayed})
+	if err := relayed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the peers are connected again", func() bool { return a.isConnected(b.id) })
 }
 
 func TestAPeerThatWasDisconnectedIsNotDialledBackThroughTheRelay(t *testing.T) {

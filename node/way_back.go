@@ -13,6 +13,9 @@ import (
 // closed. A punched hole may close again; then the side that had dialled through the relay does so once more, and everything goes
 // on there: a connection that the program asked for does not end because a better one did not last. It does not when either side
 // disconnected: the one that did refuses the dial. WebRTC connections go back by themselves (webrtc_conns.go).
+//
+// Which of the two connections ended last is not known: libp2p tells it from a goroutine for each. So whichever end is told when
+// no connection is left goes back.
 type waysBack struct {
 	node  *Node
 	state struct {
@@ -53,7 +56,7 @@ func (w *waysBack) disconnected(c network.Conn) {
 		return
 	}
 	back := w.take(id)
-	if back == nil || isRelayed(c.RemoteMultiaddr()) || isWebRTC(c) || w.node.gate.refused(id) {
+	if back == nil || isWebRTC(c) || w.node.gate.refused(id) {
 		return
 	}
 	w.node.spawn("back to the relay", func() {
