@@ -77,7 +77,7 @@ func (l *link) enqueue(ctx context.Context, channel string, payload []byte, fate
 	frame := frameHeader{channel}
 	size := frame.size(len(payload))
 	l.state.Lock()
-	defer l.unlockAside()
+	defer unlockAside(&l.state, &l.state.aside)
 	box, err := l.roomLocked(ctx, channel, size)
 	if err != nil {
 		return settleWaiter{}, err
@@ -97,16 +97,6 @@ func (l *link) enqueue(ctx context.Context, channel string, payload []byte, fate
 		l.scheduleLocked(box)
 	}
 	return waiter, nil
-}
-
-// unlockAside is the end of what may have left a lone message to the writer.
-func (l *link) unlockAside() {
-	aside := l.state.aside
-	l.state.aside = false
-	l.state.Unlock()
-	if aside {
-		stepAside()
-	}
 }
 
 // appendLargeLocked copies a large payload without holding the lock.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -49,3 +50,13 @@ func (l *link) sendLoneLocked(box *outbox) bool {
 // at once, and Go gives what its thread left behind to another one only after 60 us or more: the other one sleeps before it takes
 // the goroutine that was made ready last, for 3 us that the kernel's timer slack makes 60, or else the monitor thread has to notice.
 func stepAside() { runtime.Gosched() }
+
+// unlockAside is the end of what may have left a lone message to the writer, and then set aside, which the lock guards.
+func unlockAside(lock sync.Locker, aside *bool) {
+	left := *aside
+	*aside = false
+	lock.Unlock()
+	if left {
+		stepAside()
+	}
+}

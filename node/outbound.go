@@ -142,20 +142,10 @@ func (w sentWaiter) wait(ctx context.Context) error {
 	return w.chat.wait(ctx)
 }
 
-// unlockAside is the end of what may have left a lone message to the writer.
-func (o *outbound) unlockAside() {
-	aside := o.state.aside
-	o.state.aside = false
-	o.state.Unlock()
-	if aside {
-		stepAside()
-	}
-}
-
 // trySend answers a channel to wait on when there is no room yet.
 func (o *outbound) trySend(ctx context.Context, m outMessage, more batch, wait *sentWaiter) (id uint64, taken int, room <-chan struct{}, err error) {
 	o.state.Lock()
-	defer o.unlockAside()
+	defer unlockAside(&o.state, &o.state.aside)
 	if o.beginKeptLocked() {
 		return 0, 0, nil, errKept
 	}
