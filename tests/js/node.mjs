@@ -13,15 +13,25 @@ const { webRTC, webRTCDirect } = await import('@libp2p/webrtc')
 const CHAT = '/unaiverse/chat/1.0.0'
 const PIECE = 65536
 
+// How long a step of a connection may take. The 5 to 10 s of js-libp2p are for somebody who waits in front of a browser; between
+// processes of tests the deadlines of the callers count, since a machine with much to do is slow without anything being wrong.
+const STEP_MS = 30_000
+
 // Reachable through these relays. onMessage takes {from, channel, payload}.
 export async function createNode (relays, onMessage) {
   const libp2p = await createLibp2p({
     addresses: { listen: [...relays.map(relay => `${relay}/p2p-circuit`), '/webrtc'] },
-    transports: [tcp(), webRTC(), webRTCDirect(), circuitRelayTransport()],
+    transports: [tcp(), webRTC(), webRTCDirect(), circuitRelayTransport({ reservationCompletionTimeout: STEP_MS })],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionGater: { denyDialMultiaddr: () => false }, // private addresses too
-    services: { identify: identify(), ping: ping() }
+    connectionManager: {
+      addressDialTimeout: STEP_MS,
+      inboundUpgradeTimeout: STEP_MS,
+      inboundStreamProtocolNegotiationTimeout: STEP_MS,
+      outboundStreamProtocolNegotiationTimeout: STEP_MS
+    },
+    services: { identify: identify({ timeout: STEP_MS }), ping: ping() }
   })
   const read = (stream, connection) => readFrames(stream, connection, onMessage)
   await libp2p.handle(CHAT, read, { runOnLimitedConnection: true })
