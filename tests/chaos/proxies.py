@@ -195,11 +195,19 @@ class TCPProxy:
             connection.held.set()
         return connections
 
+    @contextlib.contextmanager
+    def stalled(self):
+        """Nothing passes within the block, and nobody is told."""
+        self._flowing.clear()
+        try:
+            yield
+        finally:
+            self._flowing.set()
+
     def stall(self, seconds):
         """Nothing passes for a while, and nobody is told."""
-        self._flowing.clear()
-        time.sleep(seconds)
-        self._flowing.set()
+        with self.stalled():
+            time.sleep(seconds)
 
     def slow(self, seconds):
         """A link of about 1.6 MB/s for a while."""

@@ -6,13 +6,15 @@ import os
 import sys
 
 import pytest
-from support import ENVIRONMENT, LOCAL, LOCAL_P2P, PACKAGE, run
+from support import ENVIRONMENT, LOCAL, LOCAL_P2P, PACKAGE, ROOT, run
 
 if str(PACKAGE) not in sys.path:
     sys.path.insert(0, str(PACKAGE))
+sys.path.insert(0, str(ROOT / "tests" / "chaos"))
 os.environ.update(ENVIRONMENT)
 
 from pools_support import Root, conn_of, enlist, join
+from proxies import TCPProxy
 
 import peerbus
 from peerbus.pools import NodeConn
@@ -48,6 +50,19 @@ def pair(nodes):
         alice.connect(bob.addresses, timeout=20)
         events.wait_for_blocking("peer_connected", peer=alice.peer_id, timeout=20)
     return alice, bob
+
+
+@pytest.fixture
+def link():
+    """Puts a proxy before an address: link(address) gives the proxy and the address behind it."""
+    with contextlib.ExitStack() as stack:
+
+        def before(address):
+            port, peer_id = address.split("/tcp/")[1].split("/p2p/")
+            proxy = stack.enter_context(contextlib.closing(TCPProxy(int(port))))
+            return proxy, proxy.address(peer_id)
+
+        yield before
 
 
 @pytest.fixture

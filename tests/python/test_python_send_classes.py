@@ -8,12 +8,9 @@ import sys
 import time
 
 import pytest
-from support import DEADLINE_S, LOCAL, PROGRAM_S, ROOT, finish, start_python
+from support import DEADLINE_S, LOCAL, PROGRAM_S, finish, start_python
 
 import peerbus
-
-sys.path.insert(0, str(ROOT / "tests" / "chaos"))
-from proxies import TCPProxy
 
 MIB = 1 << 20
 TCP_ONLY = {**LOCAL, "listen_addrs": ["/ip4/127.0.0.1/tcp/0"]}
@@ -49,19 +46,6 @@ def receiver():
             return process, process.stdout.readline().strip()
 
         yield start
-
-
-@pytest.fixture
-def link():
-    """Puts a proxy before an address: link(address) gives the proxy and the address behind it."""
-    with contextlib.ExitStack() as stack:
-
-        def before(address):
-            port, peer_id = address.split("/tcp/")[1].split("/p2p/")
-            proxy = stack.enter_context(contextlib.closing(TCPProxy(int(port))))
-            return proxy, proxy.address(peer_id)
-
-        yield before
 
 
 def test_a_control_message_overtakes_a_slow_bulk_transfer(nodes, receiver, link):

@@ -100,18 +100,26 @@ def test_the_documented_class(environment, tmp_path):
                 method("")
 
 
-def test_two_that_open_one_at_once_get_the_same_data_channel(webrtc_pair):
-    alice, bob = webrtc_pair
+def test_two_that_open_one_at_once_get_the_same_data_channel(nodes, link):
+    alice, bob = nodes(**WEBRTC), nodes(**WEBRTC, listen_addrs=["/ip4/127.0.0.1/tcp/0"])
+    proxy, through = link(bob.addresses[0])
+    both = (alice, bob), (bob, alice)
+    with bob.events("peer_connected") as events:
+        alice.connect(through, timeout=DEADLINE_S)
+        events.wait_for_blocking("peer_connected", peer=alice.peer_id, timeout=DEADLINE_S)
 
-    async def open_both():  # in one turn of the loop; who comes after the other has ended is told that there is one
-        return await asyncio.gather(
-            alice.asynchronous.initiate_webrtc(bob.peer_id, DEADLINE_S),
-            bob.asynchronous.initiate_webrtc(alice.peer_id, DEADLINE_S),
-        )
+    async def open_both():
+        with proxy.stalled():  # neither offer arrives before the other has left
+            attempts = []
+            for one, other in both:
+                with one.events("webrtc_changed") as events:
+                    attempts.append(asyncio.create_task(one.asynchronous.initiate_webrtc(other.peer_id, DEADLINE_S)))
+                    await events.wait_for("webrtc_changed", state="connecting", timeout=DEADLINE_S)
+        return await asyncio.gather(*attempts)
 
     assert [attempt["state"] for attempt in run(open_both())] == ["open", "open"]
     assert len(alice.webrtc_connections()) == len(bob.webrtc_connections()) == 1
-    for sender, receiver in (alice, bob), (bob, alice):
+    for sender, receiver in both:
         sender.send(receiver.peer_id, b"after the glare")
         assert receiver.receive(timeout=DEADLINE_S).protocol == PROTOCOL
 
