@@ -401,6 +401,31 @@ def test_a_failing_callback_disturbs_nobody(nodes, caplog):
     remove()
 
 
+def test_callbacks_that_are_set_at_the_same_time_get_each_event_once(nodes, monkeypatch):
+    alice, bob = nodes(), nodes()
+    events, seen = bob._core.live.events, []
+    both = [threading.Event(), threading.Event()]
+    open_stream = events.open_stream
+
+    def set_the_other_meanwhile():
+        monkeypatch.undo()
+        bob.on_event(lambda event: note(1, event))
+        return open_stream()
+
+    def note(who, event):
+        if event["type"] == "peer_connected":
+            seen.append(who)
+        elif event["type"] == "peer_disconnected":
+            both[who].set()
+
+    monkeypatch.setattr(events, "open_stream", set_the_other_meanwhile)
+    bob.on_event(lambda event: note(0, event))
+    alice.connect(bob.addresses)
+    alice.disconnect(bob.peer_id)
+    assert all(one.wait(DEADLINE_S) for one in both)
+    assert sorted(seen) == [0, 1]
+
+
 def test_a_callback_may_use_the_node(nodes):
     alice, bob = nodes(), nodes()
     answered = threading.Event()

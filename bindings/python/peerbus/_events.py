@@ -232,13 +232,17 @@ class Events:
 
     def call_back(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Calls the function with every later event, on one thread that all callbacks of the node share."""
+        stream = self.open_stream()
         with self._lock:
             self._callbacks = [*self._callbacks, callback]
-            start = self._dispatcher is None
-        if start:
-            stream = self.open_stream()
-            self._dispatcher = threading.Thread(target=self._dispatch, args=(stream,), name="peerbus-callbacks", daemon=True)
-            self._dispatcher.start()
+            first = self._dispatcher is None
+            if first:
+                self._dispatcher = threading.Thread(
+                    target=self._dispatch, args=(stream,), name="peerbus-callbacks", daemon=True
+                )
+                self._dispatcher.start()
+        if not first:
+            stream.close()
 
         def remove() -> None:
             with self._lock:
