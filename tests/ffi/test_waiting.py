@@ -64,6 +64,12 @@ def test_event_descriptor_is_readable_exactly_while_events_wait(start, kind):
     assert is_quiet_once_drained(host, descriptor)
 
 
+def take_events_to_the_end(host):
+    """An interruption comes after the events that wait, of which a new node may have told one meanwhile."""
+    while host.events(timeout=WAIT_MS):
+        pass
+
+
 @every_kind
 def test_event_descriptor_shows_an_interruption_until_it_is_taken(start, kind):
     host = start(kind)
@@ -71,7 +77,7 @@ def test_event_descriptor_shows_an_interruption_until_it_is_taken(start, kind):
     assert is_quiet_once_drained(host, descriptor)
     host.call("interrupt", 0)
     assert ready(host, descriptor)
-    assert code_of(host.events, timeout=WAIT_MS) == "INTERRUPTED"
+    assert code_of(take_events_to_the_end, host) == "INTERRUPTED"
     assert is_quiet_once_drained(host, descriptor)
 
 
