@@ -1,7 +1,10 @@
 """How tests configure nodes and compile programs against the library."""
 
 import os
+import random
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,22 @@ def made_up_peer_id(seed):
         number, digit = divmod(number, 58)
         text = BASE58[digit] + text
     return "1" + text
+
+
+def free_ports(count=1):
+    """The first of so many ports in a row, for TCP and UDP, that nobody gets who asks for any port: those are further up. They
+    can be given up and taken again."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        first = random.randrange(10_000, lowest - count)
+        try:
+            with ExitStack() as stack:
+                for port in range(first, first + count):
+                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                        stack.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue  # somebody has one of them
 
 
 def compile_program(sources, output, *, standard, library, flags=(), compiler=None):

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import free_ports
 from proxies import TCPProxy, UDPProxy
 
 import peerbus
@@ -31,12 +32,6 @@ COMMON = {"nat": {"port_mapping": False, "hole_punching": False, "autonat": Fals
           "announce_addrs": ["/ip4/192.0.2.1/tcp/1"]}  # leads nowhere and hides those on loopback: dials must take the proxy
 TCP = "/ip4/127.0.0.1/tcp/{}"
 HERE = Path(__file__).resolve().parent
-
-
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Receiver:
@@ -105,12 +100,12 @@ def send(channel, count, seed, failures):
 
 
 @pytest.mark.parametrize(
-    "listen, kind, make",
-    [(TCP, socket.SOCK_STREAM, TCPProxy), ("/ip4/127.0.0.1/udp/{}/quic-v1", socket.SOCK_DGRAM, UDPProxy)],
+    "listen, make",
+    [(TCP, TCPProxy), ("/ip4/127.0.0.1/udp/{}/quic-v1", UDPProxy)],
     ids=["tcp", "quic"],
 )
-def test_channels_lose_nothing_whatever_happens_to_the_connection(listen, kind, make):
-    port = free_port(kind)
+def test_channels_lose_nothing_whatever_happens_to_the_connection(listen, make):
+    port = free_ports()
     receiver = Receiver(listen.format(port))
     proxy = make(port)
     stop, failures, blows = threading.Event(), [], []
@@ -149,7 +144,7 @@ def test_channels_lose_nothing_whatever_happens_to_the_connection(listen, kind, 
 @pytest.mark.parametrize("survivor", ["near", "far"], ids=["sender", "receiver"])
 def test_a_half_open_connection_costs_no_message(survivor):
     """The survivor believes in the connection; as a sender until the muxer's ping remains without answer, which takes 40 s."""
-    port = free_port(socket.SOCK_STREAM)
+    port = free_ports()
     receiver = Receiver(TCP.format(port), messages=2)
     proxy = TCPProxy(port)
     try:

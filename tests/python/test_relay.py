@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
+from harness import free_ports
 from support import DEADLINE_S, ENVIRONMENT, LOCAL, PACKAGE, PROGRAM_S, run
 
 import peerbus
@@ -194,14 +194,8 @@ def over_tcp(address):
     return "/tcp/" in address and "/ws" not in address
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_chat_goes_on_after_the_relay_was_killed_and_started_again(tmp_path):
-    port = f"--port={min(free_port(), 65000)}"
+    port = f"--port={free_ports(4)}"
     with contextlib.ExitStack() as stack:
         hidden, other = (stack.enter_context(peerbus.Node(**LOCAL)) for _ in range(2))
         events = stack.enter_context(hidden.events("relay_reserved", "relay_lost"))
