@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -76,7 +77,7 @@ func (l *losses) add(direction, reason, channel, peer string, count uint64) {
 	s := &l.state
 	s.Lock()
 	defer s.Unlock()
-	s.totals[direction+"."+reason] += count
+	addCount(s.totals, direction+"."+reason, count)
 	kind := lossKind{direction, reason, channel, peer}
 	if IsTopic(channel) {
 		l.countTopicLocked(kind, count)
@@ -90,8 +91,14 @@ func (l *losses) add(direction, reason, channel, peer string, count uint64) {
 		}
 		kind = lossKind{direction: direction, reason: reason}
 	}
-	s.pending[kind] += count
+	addCount(s.pending, kind, count)
 	l.scheduleLocked()
+}
+
+// addCount stops at the largest int64: a peer may leave out 2^62 messages at a time, as often as it likes, and must not bring a
+// count back to nothing.
+func addCount[K comparable](counts map[K]uint64, key K, count uint64) {
+	counts[key] = min(counts[key]+min(count, math.MaxInt64), math.MaxInt64)
 }
 
 // countTopicLocked keeps the last quarter of the room for sums without a peer. What does not even fit there is in totals alone.
@@ -103,7 +110,7 @@ func (l *losses) countTopicLocked(kind lossKind, count uint64) {
 			return
 		}
 	}
-	topics[kind] += count
+	addCount(topics, kind, count)
 }
 
 // ofTopic answers what was lost on a topic since the node started. Losses of peers beyond maxLossKinds stand together, without

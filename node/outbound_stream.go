@@ -158,9 +158,23 @@ func (o *outbound) read(stream *outStream) {
 				err = stream.SetReadDeadline(time.Time{})
 			}
 			err = errors.Join(err, o.answer(stream, head, body))
+		} else if errors.Is(err, session.ErrViolation) {
+			o.violated(stream, err)
 		}
 	}
 	o.streamEnded(stream, err)
+}
+
+// violated ends the session of a receiver that writes what is no frame.
+func (o *outbound) violated(stream *outStream, err error) {
+	o.state.Lock()
+	defer o.state.Unlock()
+	s := &o.state
+	if s.stream != stream || s.sender == nil {
+		return
+	}
+	s.failures++
+	o.applyLocked(s.sender.Violated(stream.generation, err, session.Outcome{}))
 }
 
 // readControl reads one frame that is not a message. Its body is valid until the next call.
@@ -170,7 +184,7 @@ func readControl(source *bufio.Reader) (session.Head, []byte, error) {
 			return session.Head{}, nil, err
 		}
 		seen, _ := source.Peek(source.Buffered())
-		head, n, err := session.ParseHead(seen, 0)
+		head, n, err := session.ParseHead(seen, session.NoMessages)
 		if err != nil {
 			return head, nil, err
 		}

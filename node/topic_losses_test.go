@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 )
@@ -82,5 +83,25 @@ func TestAnOversizedMessageOfAPeerIsCountedWhereItEndsTheStream(t *testing.T) {
 				return mustPublish(t, a, topic, []byte("x")).Peers == 0
 			})
 		})
+	}
+}
+
+func TestACountOfLossesDoesNotBeginAnewHoweverMuchAPeerLeavesOut(t *testing.T) {
+	events := NewEvents(10, func(bool) {})
+	l := newLosses(events, func(string, func()) bool { return true })
+	const topic = "a::ps:x"
+	for range 6 { // 5 * 2^62 is 2^62 modulo 2^64; the first is an event of its own
+		l.add(directionIn, lossSkipped, topic, "peer", 1<<62)
+	}
+	if got := l.totals()[directionIn][lossSkipped]; got != math.MaxInt64 {
+		t.Errorf("%d in all", got)
+	}
+	if got := l.ofTopic(topic); len(got) != 1 || got[0].Count != math.MaxInt64 {
+		t.Errorf("%+v on the topic", got)
+	}
+	l.flush()
+	got, err := events.Pop(within(t), 10)
+	if err != nil || len(got) != 2 || got[1].Fields["count"] != uint64(math.MaxInt64) {
+		t.Errorf("%v, %v", got, err)
 	}
 }

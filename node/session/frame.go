@@ -70,6 +70,9 @@ const (
 	MaxHead = maxLengthBytes + 1 + attributeBytes + 2 + MaxExtensions
 )
 
+// NoMessages, as the limit for ParseHead, refuses messages of any size.
+const NoMessages = -1
+
 // IsData tells messages from control frames.
 func (h Head) IsData() bool { return h.Type == TypeData || h.Type == TypeExtended }
 
@@ -104,7 +107,7 @@ func AppendMessage(b []byte, a Attributes, payload []byte) []byte {
 }
 
 // ParseHead decodes the head of the frame that b begins with and answers its length, 0 when b is too short to tell.
-// Payloads above maxPayload and control bodies above MaxControl are refused before a byte of them is read.
+// Payloads above maxPayload (NoMessages: all) and control bodies above MaxControl are refused before a byte of them is read.
 func ParseHead(b []byte, maxPayload int) (Head, int, error) {
 	length, n, err := uvarint(b)
 	switch {
@@ -121,10 +124,12 @@ func ParseHead(b []byte, maxPayload int) (Head, int, error) {
 	}
 	h := Head{Type: Type(b[n]), Size: int(length) - 1}
 	n++
-	switch h.Type {
-	case TypeData:
+	switch {
+	case h.IsData() && maxPayload == NoMessages:
+		return Head{}, 0, violation("a message where none belongs")
+	case h.Type == TypeData:
 		return h, n, checkPayload(h.Size, maxPayload)
-	case TypeExtended:
+	case h.Type == TypeExtended:
 		return parseExtended(h, b, n, maxPayload)
 	}
 	return h, n, h.checkControl()

@@ -80,9 +80,9 @@ func (p *pair) hear(b []byte) (sum Outcome) {
 
 func (p *pair) receive(b []byte) (Outcome, int, error) {
 	p.t.Helper()
-	h, n, err := ParseHead(b, 0)
+	h, n, err := ParseHead(b, NoMessages)
 	if err != nil {
-		p.t.Fatal(err)
+		return p.sender.Violated(p.generation, err, Outcome{}), 0, err
 	}
 	out, err := p.sender.Receive(p.generation, h, b[n:n+h.Size])
 	if (h.Type == TypeAccept || h.Type == TypeAck) && err == nil && !out.Sending {

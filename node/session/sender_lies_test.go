@@ -49,6 +49,11 @@ func TestLiesOfAReceiverEndTheSession(t *testing.T) {
 		"DROPPED beyond what was sent":  AppendDropped(nil, Dropped{First: 6, Count: 2}),
 		"a frame that only senders use": AppendPosition(nil, 1),
 		"a frame that is malformed":     {2, byte(TypeAck), 1},
+		"a message":                     AppendMessage(nil, Attributes{}, []byte("x")),
+		"an empty message":              AppendMessage(nil, Attributes{}, nil),
+		"a frame of an unknown type":    {1, 7},
+		"a length in a longer form":     {0x81, 0, byte(TypePing)},
+		"a control frame too long":      {0x81, 0x20, byte(TypeAck)},
 	}
 	for name, lie := range lies {
 		t.Run(name, func(t *testing.T) {

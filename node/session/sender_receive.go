@@ -17,9 +17,18 @@ func (s *Sender) Receive(generation uint64, h Head, fields []byte) (Outcome, err
 	}
 	err := s.dispatch(h, fields, &out)
 	if err != nil {
-		s.fail(fmt.Errorf("%w: %w", ErrClosed, err), ReasonViolation, &out)
+		out = s.Violated(generation, err, out)
 	}
 	return out, err
+}
+
+// Violated closes the sender because the peer broke the protocol on the stream of that generation: with what Receive takes, or with
+// bytes that are no frame. It adds to the outcome so far.
+func (s *Sender) Violated(generation uint64, err error, out Outcome) Outcome {
+	if generation == s.generation && s.stream.attached {
+		s.fail(fmt.Errorf("%w: %w", ErrClosed, err), ReasonViolation, &out)
+	}
+	return out
 }
 
 func (s *Sender) dispatch(h Head, fields []byte, out *Outcome) error {
