@@ -84,7 +84,7 @@ var limitKeys = []limitKey{
 		func(l *Limits) *int { return &l.ChannelMessages }),
 	limit("channel_bytes", maxBudgetBytes, "received bytes waiting on one channel",
 		func(l *Limits) *int64 { return &l.ChannelBytes }),
-	limit("message_bytes", maxMessageBytes, "bytes of one message, its channel included",
+	limit("message_bytes", maxMessageBytes, "bytes of one message, on chat its channel included; acknowledged channels take 64 KiB in any case",
 		func(l *Limits) *int { return &l.MessageBytes }),
 	limit("queue_bytes", maxBudgetBytes, "received bytes waiting in the node",
 		func(l *Limits) *int64 { return &l.QueueBytes }),
