@@ -292,8 +292,11 @@ func (p *punches) unclaim(id peer.ID) {
 }
 
 // retireRelayed moves topics to the direct connection (channels do that by themselves), and closes the relayed ones of the peer
-// once they carry nothing: relays have few circuits. It waits for linger first, since a fresh direct connection may not last.
+// once they carry nothing: relays have few circuits. It waits for linger first, since a fresh direct connection may not last,
+// and before that for the peer's answer on it. A peer answers once all of it has been told of the connection; one that lost the relayed one
+// before that would have no connection for a moment, would tell of no connection_direct and know no way back.
 func (p *punches) retireRelayed(id peer.ID) {
+	p.node.awaitIdentify(p.node.ctx, id)
 	ticker := time.NewTicker(p.linger)
 	defer ticker.Stop()
 	for {

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -51,15 +53,40 @@ func TestARelayedConnectionOnOneMachineBecomesDirectAndTheRelayedOneIsClosed(t *
 	eventOf(t, b, EventHolePunch, map[string]any{"peer": a.id.String(), "way": wayNear, "direct": true, "reason": ""})
 	eventOf(t, a, EventConnectionDirect, map[string]any{"peer": b.id.String()})
 	exchange(t, a, b, 10)
-	waitUntil(t, "the relayed connection is closed", func() bool {
-		return len(a.punches.relayedConns(b.id)) == 0 && len(b.punches.relayedConns(a.id)) == 0
-	})
+	expectRelayedClosed(t, a, b)
 	exchange(t, a, b, 10)
 	for _, p := range a.Peers() {
 		if p.ID == b.id.String() && p.Relayed {
 			t.Errorf("still listed as %+v", p)
 		}
 	}
+}
+
+// TestTheRelayedConnectionStaysUntilThePeerKnowsTheDirectOne holds the news of the direct connection back on the other side.
+func TestTheRelayedConnectionStaysUntilThePeerKnowsTheDirectOne(t *testing.T) {
+	a, b, _ := relayedPairAt(t, startNode(t, asRelay), lingersFor(time.Millisecond)) // where no topic holds the relayed one
+	waiting := func() bool {
+		return slices.ContainsFunc(ownGoroutines(), func(stack string) bool {
+			return strings.Contains(stack, "awaitIdentify") && strings.Contains(stack, "retireRelayed")
+		})
+	}
+	a.host.Network().Notify(&network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) {
+		waitUntil(t, "the other side waits, or closes", func() bool { return waiting() || len(b.punches.relayedConns(a.id)) == 0 })
+		if len(b.punches.relayedConns(a.id)) == 0 {
+			t.Error("the relayed connection was closed")
+		}
+	}})
+	mustDialDirectly(t, b, a)
+	expectRelayedClosed(t, a, b)
+	eventOf(t, a, EventConnectionDirect, map[string]any{"peer": b.id.String()})
+}
+
+// expectRelayedClosed waits until both sides have closed them.
+func expectRelayedClosed(t *testing.T, a, b *Node) {
+	t.Helper()
+	waitUntil(t, "the relayed connection is closed", func() bool {
+		return len(a.punches.relayedConns(b.id)) == 0 && len(b.punches.relayedConns(a.id)) == 0
+	})
 }
 
 func TestWithoutHolePunchingAConnectionStaysRelayed(t *testing.T) {
@@ -148,11 +175,14 @@ func TestMessagesMoveToTheDirectConnectionWithoutLossRepetitionOrReordering(t *t
 		t.Fatal("not relayed")
 	}
 	var group sync.WaitGroup
-	ctx := within(t)
 	for _, pair := range [][2]*Node{{a, b}, {b, a}} {
 		channel := directChannel(pair[0].id, pair[1].id, "~")
 		group.Go(func() {
+			var ctx context.Context
 			for i := range each {
+				if i%1000 == 0 { // patience is for progress, not for the whole
+					ctx = within(t)
+				}
 				if err := pair[0].Send(ctx, channel, number(0, i, 64)); err != nil {
 					t.Error(err)
 					return
@@ -163,14 +193,16 @@ func TestMessagesMoveToTheDirectConnectionWithoutLossRepetitionOrReordering(t *t
 					}
 				}
 			}
-			if err := pair[0].Flush(ctx, channel); err != nil {
-				t.Error(err)
-			}
 		})
 	}
 	fromRelay := receive(t, b, each)
 	fromOther := receive(t, a, each)
 	group.Wait()
+	for _, pair := range [][2]*Node{{a, b}, {b, a}} {
+		if err := pair[0].Flush(within(t), directChannel(pair[0].id, pair[1].id, "~")); err != nil {
+			t.Error(err)
+		}
+	}
 	expectOrder(t, fromRelay, 1, each)
 	expectOrder(t, fromOther, 1, each)
 	for _, n := range []*Node{a, b} {
