@@ -268,7 +268,7 @@ func (is *inbounds) enter(in *inStream, open session.Open) error {
 	if err := is.keep(in, opened.Replaced); err != nil {
 		return err
 	}
-	if opened.Replaced {
+	if opened.Replaced && in.topic.heard(in.Conn().RemotePeer()) {
 		is.node.events.Push(EventSenderRestarted, map[string]any{"peer": in.from, "channel": in.name})
 	}
 	return nil

@@ -40,6 +40,47 @@ func TestASubscriberThatLeavesGetsNothingAndReturns(t *testing.T) {
 	}
 }
 
+// TestANewSubscriptionTellsOfNoRestart: the session of the one before may not have ended yet when its publisher begins anew.
+func TestANewSubscriptionTellsOfNoRestart(t *testing.T) {
+	n, h := startNode(t), startRawHost(t)
+	dialRaw(t, h, n)
+	topic := topicName(h.ID(), "x")
+	openDirect(t, topic, "", n)
+	publish := func() {
+		t.Helper()
+		s, err := h.NewStream(within(t), n.id, session.Protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := session.AppendOpen(nil, session.Open{Session: session.NewID(), Generation: 1, Oldest: 1, Channel: topic})
+		message := session.AppendMessage(session.AppendPosition(nil, 1), session.Attributes{}, []byte("x"))
+		if _, err := s.Write(append(open, message...)); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, n, 1)
+	}
+	for range 2 {
+		if err := n.Subscribe(topic); err != nil {
+			t.Fatal(err)
+		}
+		publish()
+		if err := n.Unsubscribe(topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range mustPop(t, n) {
+		if e.Type == EventSenderRestarted {
+			t.Error("the publisher has not restarted")
+		}
+	}
+	if err := n.Subscribe(topic); err != nil {
+		t.Fatal(err)
+	}
+	publish()
+	publish()
+	eventOf(t, n, EventSenderRestarted, map[string]any{"peer": h.ID().String(), "channel": topic})
+}
+
 func mustPop(t testing.TB, n *Node) []Event {
 	t.Helper()
 	events, err := n.events.Pop(atOnce(), 1000)

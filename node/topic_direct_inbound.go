@@ -102,6 +102,12 @@ func (s *directSubscription) arrived(publisher peer.ID, first uint64, count int)
 	}
 }
 
+// heard tells whether messages of a publisher came, whose new session would be that of another process. The session that a new
+// subscription begins may replace one of the subscription before, which is still being ended. For direct channels it is always true.
+func (s *directSubscription) heard(publisher peer.ID) bool {
+	return s == nil || s.numbers.of(publisher).Received > 0
+}
+
 // admits tells whether a peer may publish at all.
 func (g *topicGuard) admits(author peer.ID) bool {
 	_, allowed := g.allow[author]
