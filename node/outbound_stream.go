@@ -317,6 +317,10 @@ func (o *outbound) stopExpiryLocked() {
 // applyLocked does what an outcome of the session asks for.
 func (o *outbound) applyLocked(out session.Outcome) {
 	s := &o.state
+	refused := out.Ended && s.sender.Err() != nil
+	if refused {
+		o.subscriber.refuse() // before the events: who hears of a loss knows that the subscriber misses what is published then
+	}
 	for _, r := range out.Accepted {
 		o.deliveredLocked(DeliveryAccepted, r)
 	}
@@ -333,9 +337,8 @@ func (o *outbound) applyLocked(out session.Outcome) {
 		o.restartedLocked(out.Untaken)
 	}
 	o.accountLocked()
-	if s.sender.Err() != nil && out.Ended {
+	if refused {
 		o.node.log.Warn("channel ended by its peer", "peer", o.peer.id, "channel", o.name, "reason", s.sender.Err())
-		o.subscriber.refuse()
 		o.retireSenderLocked()
 	}
 	if out.Room || out.Ended {
