@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,17 @@ func overBoth(t *testing.T) func(*Options) {
 
 func overQUIC(t *testing.T) func(*Options) {
 	return func(o *Options) { o.Config.ListenAddrs = addrsOf(t, "/ip4/127.0.0.1/udp/0/quic-v1") }
+}
+
+// connectOverQUIC connects by QUIC alone: of several transports that are dialled the fastest wins, which is not always QUIC. Each
+// side learns the other's address of TCP by identify.
+func connectOverQUIC(t *testing.T, from, to *Node) {
+	t.Helper()
+	over := slices.DeleteFunc(to.Addresses(), func(addr string) bool { return !strings.Contains(addr, "/quic-v1") })
+	if _, err := from.Connect(within(t), over); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "both list each other", func() bool { return lists(from, to.id) && lists(to, from.id) })
 }
 
 // sendNumbered sends count messages and waits until they are accepted.
@@ -45,7 +57,8 @@ func way(t *testing.T, c *Channel) string {
 }
 
 func TestBulkMovesToTCPBesideQUICAndNothingElseDoes(t *testing.T) {
-	one, other := startPair(t, overBoth(t))
+	one, other := startNode(t, overBoth(t)), startNode(t, overBoth(t))
+	connectOverQUIC(t, one, other)
 	normal, bulk := openChannel(t, one, other, "normal"), openChannel(t, one, other, "bulk")
 	sendNumbered(t, normal, 0, 1)
 	sendNumbered(t, bulk, 0, 10)
@@ -83,7 +96,7 @@ func TestBulkStaysOnQUICUnlessBothListenOnTCP(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			one, other := startNode(t, pair[0]), startNode(t, pair[1])
-			connect(t, one, other)
+			connectOverQUIC(t, one, other)
 			bulk := withClass(t, openChannel(t, one, other, "bulk"), ClassBulk)
 			sendNumbered(t, bulk, 0, 3)
 			one.openBulkWay(other.id) // another attempt, whose end is known
@@ -96,19 +109,12 @@ func TestBulkStaysOnQUICUnlessBothListenOnTCP(t *testing.T) {
 }
 
 func TestNobodyAsksForTCPWhereTheConfigurationDoesNotWantIt(t *testing.T) {
-	one, other := startPair(t, overBoth(t), func(o *Options) { o.Config.Network.BulkTCP = false })
+	withoutTCP := func(o *Options) { o.Config.Network.BulkTCP = false }
+	one, other := startNode(t, overBoth(t), withoutTCP), startNode(t, overBoth(t), withoutTCP)
+	connectOverQUIC(t, one, other)
 	bulk := withClass(t, openChannel(t, one, other, "bulk"), ClassBulk)
 	sendNumbered(t, bulk, 0, 3)
 	if got := way(t, bulk); !strings.Contains(got, "quic") || !bulk.out.peer.claimBulkWay(time.Now()) {
 		t.Errorf("bulk goes by %s, or somebody tried", got)
-	}
-}
-
-func TestTCPIsDialledFirstOnDemand(t *testing.T) {
-	one, other := startPair(t, overBoth(t), func(o *Options) { o.Config.Network.DialFirst = dialFirstTCP })
-	c := openChannel(t, one, other, "normal")
-	sendNumbered(t, c, 0, 1)
-	if got := way(t, c); !strings.Contains(got, "/tcp/") {
-		t.Errorf("it goes by %s", got)
 	}
 }

@@ -51,6 +51,10 @@ func TestDialOrderIsQUICThenWebSocketThenTCPThenARelay(t *testing.T) {
 }
 
 func TestTCPIsDialledFirstWhereTheConfigurationSaysSo(t *testing.T) {
+	n := startNode(t, func(o *Options) { o.Config.Network.DialFirst = dialFirstTCP })
+	if got := n.rankDials(addrsOf(t, "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1/tcp/3"))[0].Addr; transportRank(got) != rankTCP {
+		t.Errorf("first comes %s", got)
+	}
 	expectDialsFirst(t, dialFirstTCP, machineAt10,
 		"0s /ip4/11.0.0.1/tcp/3",
 		"250ms /ip4/11.0.0.1/udp/1/quic-v1",
