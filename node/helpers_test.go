@@ -147,13 +147,15 @@ func directChannel(from, to peer.ID, suffix string) string {
 
 func topicName(owner peer.ID, name string) string { return owner.String() + topicMark + name }
 
-// receive takes exactly count messages, of all channels.
+// receive takes exactly count messages, of all channels. It waits for patience since the last one came: how long all take
+// depends on how many they are and on the machine.
 func receive(t testing.TB, n *Node, count int) []queue.Message {
 	t.Helper()
-	ctx := within(t)
 	var got []queue.Message
 	for len(got) < count {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		more, err := n.queue.Receive(ctx, "", count-len(got), 0)
+		cancel()
 		if err != nil {
 			t.Fatalf("after %d of %d messages: %v; losses %v", len(got), count, err, n.losses.totals())
 		}

@@ -91,10 +91,14 @@ func TestADirectTopicReachesFourSubscribersCompletelyAndInOrder(t *testing.T) {
 			payloads[i] = number(0, sent+i, []int{8, 900, 20_000, 100, 70_000}[(sent+i)%331/66%5])
 		}
 		published, err := publisher.PublishBatch(within(t), topic, payloads)
-		if err != nil || len(published) != len(payloads) || published[0].Peers != 4 || published[0].Missed != nil {
-			t.Fatalf("published %d of %d: %+v, %v", len(published), len(payloads), published[0], err)
+		full := errors.Is(err, ErrWouldBlock) && len(published) > 0 // some found room within patience
+		if !full && (err != nil || len(published) != len(payloads)) {
+			t.Fatalf("published %d of %d: %v", len(published), len(payloads), err)
 		}
-		sent += len(payloads)
+		if published[0].Peers != 4 || published[0].Missed != nil {
+			t.Fatalf("published %+v", published[0])
+		}
+		sent += len(published)
 	}
 	group.Wait()
 	if err := publisher.Flush(within(t), topic); err != nil {
