@@ -42,6 +42,7 @@ func startNode(t testing.TB, change ...func(*Options)) *Node {
 	for _, f := range change {
 		f(&options)
 	}
+	options.tune = withoutUpgrade(options.tune)
 	n, err := New(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +53,17 @@ func startNode(t testing.TB, change ...func(*Options)) *Node {
 		}
 	})
 	return n
+}
+
+// withoutUpgrade begins no WebRTC connection by itself: a test of relayed connections may take longer than browserDelay.
+// startRelayed is for those that want it.
+func withoutUpgrade(tune func(*Node)) func(*Node) {
+	return func(n *Node) {
+		n.webrtc.upgradeDelay, n.webrtc.browserDelay = time.Hour, time.Hour
+		if tune != nil {
+			tune(n)
+		}
+	}
 }
 
 // overChat makes a node speak chat only.

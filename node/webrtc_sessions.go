@@ -69,7 +69,7 @@ type webrtcSessions struct {
 	conns   *webrtcConns
 	counted struct{ opened, failed, refused atomic.Uint64 }
 
-	upgradeDelay, upgradeRetry time.Duration // the constants, but in tests
+	upgradeDelay, browserDelay, upgradeRetry time.Duration // the constants, but in tests
 
 	state struct {
 		sync.RWMutex
@@ -82,7 +82,7 @@ type webrtcSessions struct {
 }
 
 func newWebRTCSessions(n *Node) *webrtcSessions {
-	t := &webrtcSessions{node: n, upgradeDelay: upgradeDelay, upgradeRetry: upgradeRetry}
+	t := &webrtcSessions{node: n, upgradeDelay: upgradeDelay, browserDelay: browserDelay, upgradeRetry: upgradeRetry}
 	t.state.byPeer = map[peer.ID]*webrtcSession{}
 	t.state.signalling = map[peer.ID]struct{}{}
 	t.state.waiting = map[peer.ID]*upgradePlan{}

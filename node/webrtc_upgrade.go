@@ -40,7 +40,7 @@ func (t *webrtcSessions) identified(e event.EvtPeerIdentificationCompleted) {
 	delay := t.upgradeDelay
 	punches := t.node.punches.service.wanted() && slices.Contains(e.Protocols, holepunch.Protocol)
 	if !punches && slices.ContainsFunc(e.ListenAddrs, func(a ma.Multiaddr) bool { return hasProtocol(a, ma.P_WEBRTC) }) {
-		delay = min(delay, browserDelay)
+		delay = min(delay, t.browserDelay)
 	}
 	if !t.node.spawn("webrtc upgrade", func() { t.follow(e.Peer, planned, delay) }) {
 		t.unplan(e.Peer, planned)
