@@ -118,27 +118,31 @@ func TestInitiatingIsRefusedWhenThereIsASessionOrNoConnection(t *testing.T) {
 }
 
 func TestBothOfferingAtOnceGivesOneSession(t *testing.T) {
-	for range 20 {
-		a, b := startPair(t, overChat)
-		var group sync.WaitGroup
-		for _, pair := range [][2]*Node{{a, b}, {b, a}} {
-			group.Go(func() {
-				if _, err := pair[0].InitiateWebRTC(within(t), pair[1].id); err != nil && !errors.Is(err, ErrRefused) {
-					t.Error(err)
-				}
-			})
-		}
-		group.Wait()
-		waitUntil(t, "both have the session", func() bool { return a.webrtc.writable(b.id) != nil && b.webrtc.writable(a.id) != nil })
-		sendAll(t, a, b, []byte("there"))
-		sendAll(t, b, a, []byte("back"))
-		if got := receive(t, b, 1)[0]; got.Protocol != WebRTCProtocol {
-			t.Errorf("a message came by %s", got.Protocol)
-		}
-		receive(t, a, 1)
-		if a.Statistics().WebRTC.Open != 1 || b.Statistics().WebRTC.Open != 1 {
-			t.Errorf("%+v, %+v", a.Statistics().WebRTC, b.Statistics().WebRTC)
-		}
+	for i := range 20 {
+		t.Run(fmt.Sprint(i), bothOffer) // whose nodes end with it
+	}
+}
+
+func bothOffer(t *testing.T) {
+	a, b := startPair(t, overChat)
+	var group sync.WaitGroup
+	for _, pair := range [][2]*Node{{a, b}, {b, a}} {
+		group.Go(func() {
+			if _, err := pair[0].InitiateWebRTC(within(t), pair[1].id); err != nil && !errors.Is(err, ErrRefused) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	waitUntil(t, "both have the session", func() bool { return a.webrtc.writable(b.id) != nil && b.webrtc.writable(a.id) != nil })
+	sendAll(t, a, b, []byte("there"))
+	sendAll(t, b, a, []byte("back"))
+	if got := receive(t, b, 1)[0]; got.Protocol != WebRTCProtocol {
+		t.Errorf("a message came by %s", got.Protocol)
+	}
+	receive(t, a, 1)
+	if a.Statistics().WebRTC.Open != 1 || b.Statistics().WebRTC.Open != 1 {
+		t.Errorf("%+v, %+v", a.Statistics().WebRTC, b.Statistics().WebRTC)
 	}
 }
 
