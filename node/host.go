@@ -16,7 +16,6 @@ import (
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	libp2pwebrtc "github.com/libp2p/go-libp2p/p2p/transport/webrtc"
 	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
-	webtransport "github.com/libp2p/go-libp2p/p2p/transport/webtransport"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multiaddr/net"
 	"go.uber.org/fx"
@@ -84,7 +83,7 @@ func (n *Node) transportOptions() []libp2p.Option {
 		libp2p.Transport(n.newTCP),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.Transport(websocket.New, n.certificates.options()...),
-		libp2p.Transport(webtransport.New),
+		libp2p.Transport(newWebTransport),
 	}
 	if n.config.WebRTC.Enabled {
 		options = append(options, libp2p.Transport(libp2pwebrtc.New))
