@@ -2,12 +2,14 @@
 
 import ctypes
 import threading
+import time
 
 import peerbus
 
 WAIT_MS = 30_000
 THREADS = 16
 CLOSED = -4  # PEERBUS_CLOSED
+ASLEEP = "0x1"
 
 
 class Receiver(threading.Thread):
@@ -20,13 +22,20 @@ class Receiver(threading.Thread):
         self.channel = None if channel is None else channel.encode()
         self.timeout_ms = timeout_ms
         self.code = None
+        self.calls = False
         self.start()
 
     def run(self):
         batch = ctypes.c_void_p()
+        self.calls = True
         receive = self.native.c.peerbus_receive
         self.code = receive(self.instance, self.channel, 1, 0, self.timeout_ms, ctypes.byref(batch))
         self.native.c.peerbus_batch_free(batch)
+
+    def is_asleep(self):
+        """Whether the kernel says that it waits for the word in its bed (export/sleep.c) to be another one."""
+        with open(f"/proc/self/task/{self.native_id}/syscall") as state:
+            return self.calls and state.read().split()[3:4] == [ASLEEP]
 
     def ends_with(self, code):
         self.join(WAIT_MS / 1000)
@@ -76,6 +85,10 @@ def test_threads_whose_time_is_over_take_nothing_from_those_that_wait(nodes):
 def test_closing_a_node_wakes_all_that_sleep_although_its_number_is_used_again(nodes):
     _, b = nodes
     receivers = [Receiver(b) for _ in range(THREADS)]
+    end = time.monotonic() + WAIT_MS / 1000
+    while not all(receiver.is_asleep() for receiver in receivers):  # who came later would be one of the next node's
+        assert time.monotonic() < end
+        time.sleep(0.001)
     b.close()
     with peerbus.Node(config={"listen_ips": ["127.0.0.1"], "nat": {"port_mapping": False}}):
         assert all(receiver.ends_with(CLOSED) for receiver in receivers)
