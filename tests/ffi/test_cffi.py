@@ -13,13 +13,16 @@ SECONDS = 60
 def start(*arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     command = [sys.executable, "-W", "error", str(PEER), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, text=True, env=environment, **pipes)
 
 
 def test_two_processes_exchange_through_cffi(library_path, tmp_path):
-    listener = start(library_path, tmp_path / "listener")
-    addresses = listener.stdout.readline()
-    dialler = start(library_path, tmp_path / "dialler", addresses)
+    dialler = start(library_path, tmp_path / "dialler", "dial")
+    assert dialler.stdout.readline(), dialler.communicate()
+    listener = start(library_path, tmp_path / "listener", "listen")  # its wait does not include the dialler's start
+    dialler.stdin.write(listener.stdout.readline())
+    dialler.stdin.flush()
     for process in (dialler, listener):
         _, complaint = process.communicate(timeout=SECONDS)
         assert (process.returncode, complaint) == (0, "")

@@ -1,4 +1,4 @@
-"""A peer on cffi in ABI mode: cffi_peer.py <library> <directory> [addresses]. With addresses it dials, else it listens."""
+"""A peer on cffi in ABI mode: cffi_peer.py <library> <directory> listen|dial. Who dials reads the addresses from stdin."""
 
 import json
 import sys
@@ -40,16 +40,16 @@ def receive():
     return taken
 
 
-def main(directory, addresses=None):
+def main(directory, role):
     library.InitializeLibrary(1, 0, 0, 0, ffi.NULL)
     created = answer(library.CreateNode(0, json.dumps(harness.node_config(directory)).encode()))
     own = created["addresses"][0].rsplit("/", 1)[1]
     print(json.dumps(created["addresses"]), flush=True)
-    if addresses is None:
+    if role == "listen":
         peer, data = receive()
         send(f"{own}::dm:{peer}-echo", data[::-1])
     else:
-        peer = answer(library.ConnectTo(0, addresses.encode()))["ID"]
+        peer = answer(library.ConnectTo(0, sys.stdin.readline().encode()))["ID"]
         data = bytes(range(256)) * 1000
         send(f"{own}::dm:{peer}-echo", data)
         assert receive() == (peer, data[::-1])
