@@ -89,6 +89,7 @@ def test_messages_to_a_stopped_peer_are_all_accounted_for(programs):
 @pytest.mark.parametrize("lie", ["drop", "corrupt", "reorder"])
 def test_a_lane_that_loses_or_changes_messages_fails(programs, lie, tmp_path, monkeypatch):
     lane = liar(monkeypatch, programs, tmp_path, lie)
+    monkeypatch.setattr(program, "ANSWER_S", 3.0)  # nobody answers who waits for what was dropped
     with pytest.raises((RuntimeError, processes.ProgramError)):
         measures.pair(programs, lane, measures.TINY, [100], trips=False)
 
@@ -127,7 +128,6 @@ class Liar(TCPEndpoint):
 serve(Liar(False))
 """)
     monkeypatch.setattr(measures, "_PROVE_BYTES", 64 * 100)
-    monkeypatch.setattr(program, "ANSWER_S", 3.0)
     return str(source), endpoint.Lane("liar")
 
 
