@@ -538,6 +538,9 @@ func TestAChannelThatIsNotThePeersIsRefused(t *testing.T) {
 	if n.inbounds.table.Len() != 0 {
 		t.Error("a refused stream has a session")
 	}
+	if lost := n.losses.totals()[directionIn]; lost[lossChannelSpoofed] != 1 || lost[lossBadChannel] != 2 {
+		t.Errorf("refusals are counted as %v", lost)
+	}
 }
 
 func TestAClosedNodeLeavesNoChannelGoroutines(t *testing.T) {

@@ -175,3 +175,31 @@ func TestWhatAReplacedStreamSaysIsIgnored(t *testing.T) {
 		t.Error("a replaced stream is written")
 	}
 }
+
+func TestADropReportWithoutItsAcknowledgementIsForgottenWithTheStream(t *testing.T) {
+	p := newPair(t, SenderOptions{})
+	p.accept("a", "b")
+	p.connect()
+	p.pump()
+	p.hear(AppendDropped(nil, Dropped{First: 2, Count: 1, Reason: DropQueueFull}))
+	p.lose()
+	out := p.connect() // with an ACK of both
+	wantLost(t, out)
+	if !reflect.DeepEqual(out.Accepted, []Range{{1, 2}}) {
+		t.Errorf("accepted %+v", out.Accepted)
+	}
+}
+
+func TestAMessageThatBecomesTooLargeIsInDoubtOnlyIfAStreamHadIt(t *testing.T) {
+	p := newPair(t, SenderOptions{})
+	large := strings.Repeat("x", MinMaxMessage+1)
+	p.accept("a", large)
+	p.connect()
+	p.write() // both are on their way when the stream ends
+	p.accept(large)
+	p.lose()
+	p.sender.OpenStream()
+	p.generation = p.sender.generation
+	accept := AppendAccept(nil, Accept{Instance: p.table.Instance(), Born: 1, Next: 1, MaxMessage: MinMaxMessage, Codecs: 1})
+	wantLost(t, p.hear(accept), Loss{Range{2, 2}, ReasonTooLarge, true}, Loss{Range{3, 3}, ReasonTooLarge, false})
+}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"peerbus/node/session"
 )
 
 var secret = bytes.Repeat([]byte{7}, 64)
@@ -224,5 +226,42 @@ func TestAFailedChangeChangesNothing(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAMessageInThePlaceOfAnotherIsNotTaken(t *testing.T) {
+	s := open(t, filled(t, 3))
+	defer s.Close()
+	err := s.Update(func(tx *Tx) error {
+		outbox := tx.tx.Bucket(bucketOutbox)
+		first, second := bytes.Clone(outbox.Get(keyOf(1, 1))), bytes.Clone(outbox.Get(keyOf(1, 2)))
+		return errors.Join(outbox.Put(keyOf(1, 1), second), outbox.Put(keyOf(1, 2), first))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.View(func(tx *Tx) error {
+		for _, m := range tx.Out(1, 1, 3, 1<<20) {
+			if exchanged := m.ID < 3; exchanged != (m.Err != nil) {
+				t.Errorf("message %d: %v", m.ID, m.Err)
+			}
+		}
+		return nil
+	})
+}
+
+func TestTheInstanceIsDrawnOnceForAFile(t *testing.T) {
+	dir := t.TempDir()
+	instance := func() (id session.ID) {
+		t.Helper()
+		s := open(t, dir)
+		defer s.Close()
+		if err := s.Update(func(tx *Tx) (err error) { id, err = tx.Instance(); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	if first := instance(); first.IsZero() || instance() != first {
+		t.Error("another process would be another receiver")
 	}
 }
