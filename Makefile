@@ -44,6 +44,7 @@ demo-c: build ## the text part of the demo, from a C program
 
 test: build $(VENV)/ready $(VENV)/bench/installed.txt tests/js/node_modules/ready ## run every test: Go with the race detector, then C, C++ and Python against the built library
 	go test -race -timeout 20m ./...
+	for tags in purego force32bit; do go test -tags $$tags ./node/signatures || exit 1; done # the code of other processors
 	cd tests/autotls && go test -race -timeout 10m ./...
 	$(PYTEST) tests
 
