@@ -231,7 +231,7 @@ func (t *topics) addTo(batch *pubsub.MessageBatch, joined *topic, payload []byte
 	// The router keeps the payload; the caller may reuse its own.
 	if err := joined.handle.AddToBatch(t.node.ctx, batch, slices.Clone(payload), t.sign(note)); err != nil {
 		t.outboxes.settle([]receipt{*note})
-		return t.publishError(joined.name, err)
+		return t.publishError(joined.name, payload, err)
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func (t *topics) publishEach(joined *topic, payloads [][]byte, peers int) ([]rec
 		notes[i].expected = peers > 0
 		if err := joined.handle.Publish(t.node.ctx, slices.Clone(payload), t.sign(&notes[i])); err != nil {
 			t.outboxes.settle(notes[i : i+1])
-			return notes[:i], t.publishError(joined.name, err)
+			return notes[:i], t.publishError(joined.name, payload, err)
 		}
 	}
 	return notes, nil
@@ -276,11 +276,24 @@ func (n *Node) publishable(channel string, payload []byte) (*topic, error) {
 	return n.topics.forPublishing(name)
 }
 
-func (t *topics) publishError(name channelName, err error) error {
+func (t *topics) publishError(name channelName, payload []byte, err error) error {
 	if _, invalid := err.(pubsub.ValidationError); invalid && t.node.ctx.Err() == nil {
-		return fmt.Errorf("%w: topic %q refuses this message by its own rules: %v", ErrArgument, name.text, err)
+		return fmt.Errorf("%w: topic %q refuses this message by its own rules: %s", ErrArgument, name.text, t.whyRefused(name, payload, err))
 	}
 	return t.problem("publishing on", name, err)
+}
+
+// whyRefused finds the reason that pubsub does not tell.
+func (t *topics) whyRefused(name channelName, payload []byte, err error) string {
+	t.state.Lock()
+	guard := t.guardLocked(name)
+	t.state.Unlock()
+	if guard != nil {
+		if reason := guard.refuses(t.node.id, payload); reason != "" {
+			return reason
+		}
+	}
+	return err.Error()
 }
 
 // coalescingScheduler keeps the order of a batch, which pubsub's own does not, and joins small messages for one peer into

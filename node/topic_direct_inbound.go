@@ -54,7 +54,7 @@ func (d *directTopic) unsubscribe() {
 func (in *inStream) judgeTopic(name channelName) error {
 	d := in.node.topics.direct.find(name.text)
 	if d == nil {
-		return in.refuseTopic(lossBadChannel, "the topic is not open as direct here")
+		return in.refuseTopic(lossBadChannel, "", "the topic is not open as direct here")
 	}
 	s := d.subscription.Load()
 	if s == nil {
@@ -62,14 +62,15 @@ func (in *inStream) judgeTopic(name channelName) error {
 	}
 	publisher := in.Conn().RemotePeer()
 	if guard := d.rules.Load(); guard != nil && !guard.admits(publisher) {
-		return in.refuseTopic(lossNotMember, "the rules of the topic do not let this peer publish")
+		return in.refuseTopic(lossNotMember, name.text, "the rules of the topic do not let this peer publish")
 	}
 	in.name, in.topic = name.text, s
 	return nil
 }
 
-func (in *inStream) refuseTopic(reason, text string) error {
-	in.node.losses.add(directionIn, reason, "", in.from, 1)
+// refuseTopic counts on the topic only if this node has it: names of others are the peer's invention.
+func (in *inStream) refuseTopic(reason, topic, text string) error {
+	in.node.losses.add(directionIn, reason, topic, in.from, 1)
 	return endOfStream{session.CloseRefused, text}
 }
 

@@ -109,7 +109,7 @@ func (t *topics) openDirect(name channelName, overflow TopicOverflow) error {
 	if err != nil {
 		return err
 	}
-	d.rules.Store(t.state.guarded[name.text])
+	d.rules.Store(t.guardLocked(name))
 	t.node.queue.Reconsider(name.text)
 	return nil
 }

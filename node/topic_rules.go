@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -25,6 +26,8 @@ const (
 	maxRuleAuthors = 4096
 	// maxTopicRate is the highest rate and burst of a topic, in messages (a second).
 	maxTopicRate = 1_000_000
+	// rulesGrace is how long after a change of the rules nobody is blamed for what they refuse: publishers know nothing of them.
+	rulesGrace = time.Minute
 
 	schemaAny      = "any"
 	schemaJSON     = "json"
@@ -99,7 +102,9 @@ type topicGuard struct {
 	name  channelName
 	rules *TopicRules
 	allow map[peer.ID]struct{} // nil: everybody
-	rates struct {
+	// lenient: until then the topic may still bring what other rules allowed.
+	lenient time.Time
+	rates   struct {
 		sync.Mutex
 		byAuthor map[peer.ID]*rate.Limiter
 	}
@@ -118,8 +123,8 @@ func newTopicGuard(n *Node, name channelName, rules *TopicRules) *topicGuard {
 	return g
 }
 
-// validate answers Ignore for what the rules refuse, which keeps it from spreading, and Reject, which also blames the
-// forwarder, only when that is the author: others may forward without knowing the rules.
+// validate answers Ignore for what the rules refuse, which keeps it from spreading, and Reject, which also lowers the forwarder's
+// score on all topics, only when that is the author and to blame: others may forward without knowing the rules.
 func (g *topicGuard) validate(_ context.Context, forwarder peer.ID, message *pubsub.Message) (verdict pubsub.ValidationResult) {
 	verdict = pubsub.ValidationIgnore // after a panic, whose goroutine is the router's
 	defer g.node.recoverPanic("topic rules")
@@ -132,10 +137,33 @@ func (g *topicGuard) validate(_ context.Context, forwarder peer.ID, message *pub
 		return pubsub.ValidationReject
 	}
 	g.node.losses.add(directionIn, reason, g.name.text, author.String(), 1)
-	if author == forwarder && reason != lossRateLimited {
+	if author == forwarder && g.blames(reason, time.Now()) {
 		return pubsub.ValidationReject
 	}
 	return pubsub.ValidationIgnore
+}
+
+// blames tells whether an author is to blame for a message that the rules refuse: for its form, not for who publishes, how much
+// and how large, which is this node's own choice and nothing that an honest publisher can know.
+func (g *topicGuard) blames(reason string, now time.Time) bool {
+	return (reason == lossDecodeError || reason == lossSenderMismatch) && now.After(g.lenient)
+}
+
+// guardSlot is what pubsub knows as the validator of a topic. New rules take the place of the old ones in it, so that no message passes
+// in between.
+type guardSlot struct{ guard atomic.Pointer[topicGuard] }
+
+func (s *guardSlot) validate(ctx context.Context, forwarder peer.ID, message *pubsub.Message) pubsub.ValidationResult {
+	return s.guard.Load().validate(ctx, forwarder, message)
+}
+
+// guardLocked answers the rules of a topic, nil if it has none.
+func (t *topics) guardLocked(name channelName) *topicGuard {
+	slot := t.state.guarded[name.text]
+	if slot == nil {
+		return nil
+	}
+	return slot.guard.Load()
 }
 
 // refuses answers the reason of GEN-02, or "".
@@ -213,25 +241,48 @@ func (n *Node) SetTopicRules(channel string, rules *TopicRules) error {
 	t := n.topics
 	t.state.Lock()
 	defer t.state.Unlock()
-	if t.state.guarded[name.text] != nil {
-		if err := t.router.UnregisterTopicValidator(name.text); err != nil {
-			return t.problem("removing the rules of", name, err)
-		}
-		delete(t.state.guarded, name.text)
-		t.direct.guard(name.text, nil)
-	}
+	var guard *topicGuard
 	if rules == nil {
+		err = t.unguardLocked(name)
+	} else {
+		guard = newTopicGuard(n, name, rules)
+		err = t.guardByLocked(guard)
+	}
+	if err == nil {
+		t.direct.guard(name.text, guard)
+	}
+	return err
+}
+
+func (t *topics) unguardLocked(name channelName) error {
+	if t.state.guarded[name.text] == nil {
+		return nil
+	}
+	if err := t.router.UnregisterTopicValidator(name.text); err != nil {
+		return t.problem("removing the rules of", name, err)
+	}
+	delete(t.state.guarded, name.text)
+	return nil
+}
+
+func (t *topics) guardByLocked(guard *topicGuard) error {
+	name := guard.name
+	if t.state.joined[name.text] != nil {
+		guard.lenient = time.Now().Add(rulesGrace)
+	}
+	if slot := t.state.guarded[name.text]; slot != nil {
+		slot.guard.Store(guard)
 		return nil
 	}
 	if len(t.state.guarded) >= maxTopics {
 		return fmt.Errorf("%w: %d topics have rules, at most %d can", ErrRefused, len(t.state.guarded), maxTopics)
 	}
+	slot := &guardSlot{}
+	slot.guard.Store(guard)
 	// Inline: validators that run beside each other would swap the order of one publisher's messages.
-	guard := newTopicGuard(n, name, rules)
-	if err := t.router.RegisterTopicValidator(name.text, pubsub.ValidatorEx(guard.validate), pubsub.WithValidatorInline(true)); err != nil {
+	if err := t.router.RegisterTopicValidator(name.text, pubsub.ValidatorEx(slot.validate), pubsub.WithValidatorInline(true)); err != nil {
 		return t.problem("putting rules on", name, err)
 	}
-	t.state.guarded[name.text] = guard
-	t.direct.guard(name.text, guard)
+	t.state.guarded[name.text] = slot
 	return nil
 }

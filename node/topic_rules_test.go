@@ -197,3 +197,83 @@ func TestAPeerThatPublishesRubbishIsShutOutAndCounted(t *testing.T) {
 		t.Errorf("%d messages came through", waiting)
 	}
 }
+
+// What only this node's rules refuse says nothing about its author, who cannot know them: it must not cost it the other topics.
+func TestAnHonestPublisherIsNotBlamedWhenRulesChange(t *testing.T) {
+	n := startNode(t)
+	h := startRawHost(t)
+	router, err := pubsub.NewGossipSub(t.Context(), h, pubsub.WithFloodPublish(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialRaw(t, h, n)
+	for name, rules := range map[string]string{
+		lossNotMember:   `{"allow":[]}`,
+		lossOversize:    `{"max_bytes":3}`,
+		lossRateLimited: `{"rate":{"per_second":0.001,"burst":1}}`,
+		lossDecodeError: `{"schema":"json"}`,
+	} {
+		topic := topicName(n.id, name)
+		if err := n.Subscribe(topic); err != nil {
+			t.Fatal(err)
+		}
+		handle, err := router.Join(topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waitUntil(t, "the publisher sees the subscriber", func() bool { return len(handle.ListPeers()) == 1 })
+		if err := n.SetTopicRules(topic, rulesOf(t, rules)); err != nil {
+			t.Fatal(err)
+		}
+		for range 30 {
+			if err := handle.Publish(within(t), []byte("honest")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waitUntil(t, "all of them are refused", func() bool { return n.Statistics().Lost[directionIn][name] >= 29 })
+	}
+	topic := topicName(n.id, "free")
+	if err := n.Subscribe(topic); err != nil {
+		t.Fatal(err)
+	}
+	free, err := router.Join(topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the publisher sees the subscriber", func() bool { return len(free.ListPeers()) == 1 })
+	if err := free.Publish(within(t), []byte("the first one of them counts in favour of its author")); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, n, 1)
+	score := func() float64 { return n.Statistics().TopicScores[h.ID().String()] }
+	waitUntil(t, "the publisher has a score", func() bool { return score() != 0 })
+	if score() < 0 {
+		t.Errorf("the score of an honest publisher is %v", score())
+	}
+}
+
+func TestWhoseMessagesHaveAnotherFormIsToBlameAMinuteAfterTheRulesChanged(t *testing.T) {
+	n := startNode(t)
+	topic := topicName(n.id, "x")
+	guard := func() *topicGuard {
+		t.Helper()
+		if err := n.SetTopicRules(topic, rulesOf(t, `{"schema":"json"}`)); err != nil {
+			t.Fatal(err)
+		}
+		return n.topics.state.guarded[topic].guard.Load()
+	}
+	now := time.Now()
+	if !guard().blames(lossDecodeError, now) {
+		t.Error("before the topic is joined there is nobody who published by other rules")
+	}
+	if err := n.Subscribe(topic); err != nil {
+		t.Fatal(err)
+	}
+	changed := guard()
+	if changed.blames(lossDecodeError, now.Add(rulesGrace/2)) || !changed.blames(lossDecodeError, time.Now().Add(2*rulesGrace)) {
+		t.Error("who publishes by the old rules has a minute")
+	}
+	if changed.blames(lossNotMember, now.Add(time.Hour)) {
+		t.Error("who may publish is this node's choice")
+	}
+}

@@ -44,8 +44,8 @@ type topics struct {
 	state struct {
 		sync.Mutex
 		joined     map[string]*topic
-		guarded    map[string]*topicGuard // of topics with rules
-		rendezvous *rendezvous            // of the subscribed rendezvous topic
+		guarded    map[string]*guardSlot // of topics with rules
+		rendezvous *rendezvous           // of the subscribed rendezvous topic
 	}
 }
 
@@ -112,7 +112,7 @@ func newTopics(n *Node) *topics {
 	t.tracer = newTopicTracer(n, t.outboxes, t.verifier)
 	t.burst = &topicBurst{topics: t}
 	t.state.joined = map[string]*topic{}
-	t.state.guarded = map[string]*topicGuard{}
+	t.state.guarded = map[string]*guardSlot{}
 	return t
 }
 
