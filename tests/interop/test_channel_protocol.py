@@ -308,6 +308,26 @@ def test_a_message_that_is_too_long_is_refused_by_its_length(pair_of):
     assert pair_of(limits={"message_bytes": 10}).opened().accepted["largest"] == 1 << 16
 
 
+def test_a_large_message_comes_in_pieces_and_its_progress_is_told(pair_of):
+    pair = pair_of(channel={"progress": True})
+    payload = random.randbytes(8 << 20)
+    message, piece = frame(DATA, payload), 64 << 10
+    with pair.node.events("progress") as events:
+        stream = pair.opened()
+        stream.write(frame(POSITION, 1))
+        event, written = None, 0
+        while event is None:
+            assert written < len(message), "all of it was sent without a word about its progress"
+            stream.write(message[written:written + piece])
+            written += piece
+            with contextlib.suppress(peerbus.TimeoutError):
+                event = events.wait_for_blocking("progress", direction="in", timeout=0.05)
+    assert (event["id"], event["peer"], event["total"]) == (1, pair.peer.id, len(payload))
+    assert 0 < event["bytes"] <= written
+    stream.write(message[written:])
+    assert pair.received(1)[0] == [(1, payload)]
+
+
 def test_what_may_be_ignored_is_ignored(pair):
     stream = pair.opened(flags=1 << 40, extensions=b"\4\3abc")
     stream.write(frame(128, bytes(4095)), frame(255), frame(PING, b"\4\0"), frame(POSITION, 1, b"\6\1x"))
@@ -529,23 +549,6 @@ def test_the_node_does_not_send_what_is_too_large_for_the_receiver(sender):
     assert fate(large) == ("oversize", False) and fate(small) == "accepted"
     with pytest.raises(peerbus.TooLargeError):
         channel.send(bytes(65537))
-
-
-def test_a_large_message_streams_and_its_progress_is_told(sender):
-    size = 8 << 20
-    channel = sender.node.channel(sender.peer.id, "x", progress=True)
-    with sender.node.events("progress") as events:
-        message = channel.send(bytes(size))
-        stream = sender.accept(largest=size)
-        event = None
-        while event is None:
-            assert stream.read(), "all of it came without a word about its progress"
-            with contextlib.suppress(peerbus.TimeoutError):
-                event = events.wait_for_blocking("progress", direction="out", timeout=0.05)
-        assert event["id"] == 1 and 0 < event["bytes"] < event["total"]
-        assert len(stream.until(DATA)["payload"]) == size
-        stream.write(frame(ACK, 2, 0, ACKED))
-        assert fate(message) == "accepted"
 
 
 def test_a_receiver_without_a_disk_serves_a_durable_channel_as_any_other(pair_of, tmp_path):
