@@ -117,6 +117,30 @@ func TestAFullOutboxIsBackPressureAndGivesRoomAgain(t *testing.T) {
 	expectInOrder(t, b, 1, taken+1)
 }
 
+func TestWhatIsDeliveredWhileTheDiskIsWrittenLeavesItAfterwards(t *testing.T) {
+	a, b := startNode(t, durable(t.TempDir())), startNode(t)
+	connect(t, a, b)
+	c := openChannel(t, a, b, "~")
+	mustReach(t, c, mustSend(t, c, []byte("1")), DeliveryAccepted)
+	k := c.out.kept
+	empty := func() bool {
+		room := &k.durables.room.state
+		room.Lock()
+		defer room.Unlock()
+		return room.used == 0
+	}
+	waitUntil(t, "the disk holds nothing", empty)
+	c.out.state.Lock()
+	k.pruning = true // as while the removal of the first message is written
+	c.out.state.Unlock()
+	mustReach(t, c, mustSend(t, c, []byte("2")), DeliveryAccepted)
+	if empty() {
+		t.Fatal("two removals at once")
+	}
+	(&keptPrune{out: c.out, settled: 1}).done(nil)
+	waitUntil(t, "the disk holds nothing", empty)
+}
+
 func TestABacklogLargerThanTheWindowIsFedFromTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	small := limits(func(l *Limits) { l.ChannelSendBytes = 64 << 10; l.SendMessages = 100 })
