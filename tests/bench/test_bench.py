@@ -98,7 +98,7 @@ def test_a_lane_that_loses_messages_fails(programs, tmp_path, monkeypatch):
     answers = []
 
     def order_of_answers(self, timeout=None, answer=program.Program.answer):
-        # Both have answered once when they are connected, the sender again when it has sent; who waits for what was dropped does not.
+        # Each answers once to be connected, and the sender once more when it has sent. Who waits for what was dropped does not.
         answers.append(answer(self, timeout if len(answers) < 3 else 3.0))
         return answers[-1]
 
