@@ -427,8 +427,8 @@ char *GetTopicPeers(int instance);
  *      "content_types":["text"]}               of envelopes
  * What they refuse from others does not spread from here and is counted (not_member, oversize, rate_limited, decode_error,
  * sender_mismatch); an own message that they refuse is INVALID_ARGUMENT. Wrong rules leave the old ones as they are. Only messages
- * of a wrong form lower their author's score, a minute after the rules were set at the earliest (docs/topics.md). Not for rendezvous
- * topics, which have rules of their own. At most 4096 topics have rules (REFUSED). */
+ * of a wrong form lower their author's score, and not within a minute after rules were set on a topic in use (docs/topics.md). Not
+ * for rendezvous topics, which have rules of their own. At most 4096 topics have rules (REFUSED). */
 char *SetTopicRules(int instance, const char *channel, const char *rulesJSON);
 
 /* Waits up to timeoutMs until at least count connected peers subscribe to the topic, joining it (without subscribing) when

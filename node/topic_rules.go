@@ -26,7 +26,7 @@ const (
 	maxRuleAuthors = 4096
 	// maxTopicRate is the highest rate and burst of a topic, in messages (a second).
 	maxTopicRate = 1_000_000
-	// rulesGrace is how long after a change of the rules nobody is blamed for what they refuse: publishers know nothing of them.
+	// rulesGrace is how long after rules were set on a topic in use nobody is blamed for what they refuse: publishers know nothing of them.
 	rulesGrace = time.Minute
 
 	schemaAny      = "any"
